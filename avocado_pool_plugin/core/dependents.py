@@ -1,0 +1,102 @@
+"""
+What stands on a state, and whether the state may be replaced or removed.
+
+States on top and working overlays are invalid as soon as the content under them changes. So nothing
+they stand on goes silently: it is refused with their names, or by request they go to the trash too.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+
+from avocado_pool_plugin.core import chain, knowledge, records, trash, users
+from avocado_pool_plugin.core.errors import StateNeeded
+from avocado_pool_plugin.core.names import state_name
+from avocado_pool_plugin.core.records import FileInfo
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """
+    What the caller knows about dependents.
+
+    :param own: the working overlay that the caller is about to make anew
+    :param cascade: dependents go to the trash too instead of being a reason to refuse
+    :param source: directory that a replacement comes from; states that are there as well can be
+        fetched again and so are no reason to refuse
+    """
+
+    own: str | None = None
+    cascade: bool = False
+    source: str | None = None
+
+
+def check_replace(path: str, new: FileInfo | None, guard: Guard) -> None:
+    """
+    Make way for a replacement (or the removal) of a state, or refuse it.
+
+    :param new: what replaces it, None for a removal
+    :raises StateNeeded: something stands on it; the text names it
+    """
+    path = knowledge.resolve(path)
+    if new is not None and _repairs(path, new):
+        return
+    opened = [user for user in users.users_of(path, guard.own) if user.open]
+    if opened:
+        raise StateNeeded(
+            f"{path} is in use by {'; '.join(map(str, opened))}; end what runs on it first"
+        )
+    tops = states_on(path, new)
+    keepers = [top for top in tops if not _elsewhere(top, guard.source)]
+    if keepers and not guard.cascade:
+        names = ", ".join(os.path.basename(top) for top in keepers)
+        raise StateNeeded(
+            f"{path} is needed by {names} in the same directory; remove these first, or have them "
+            f"removed along (set_cascade=yes, unset_cascade=yes)"
+        )
+    for top in reversed(tops):
+        LOG.warning("%s goes to the trash with the state it stands on: %s", top, trash.throw(top))
+    for user in users.users_of(path, guard.own):
+        LOG.warning("%s is invalid now, the state %s under it is another or gone", user, path)
+
+
+def _repairs(path: str, new: FileInfo) -> bool:
+    """Tell whether the new content is what the record of the old file asks for."""
+    record = records.read_record(path)
+    return bool(record and record.info.same_content(new))
+
+
+def states_on(path: str, new: FileInfo | None = None) -> list[str]:
+    """
+    Return the files of all states that stand on a state, directly or not, nearest first.
+
+    :param new: content that is to replace it; states made on exactly this do not count
+    """
+    directory = os.path.dirname(path)
+    name = state_name(os.path.basename(path))
+    found: list[str] = []
+    waiting = [name] if name else []
+    while waiting:
+        for child in chain.children_of(directory, waiting.pop(0)):
+            file = chain.state_file(directory, child)
+            if file not in found and not (new and not found and _made_on(file, new)):
+                found.append(file)
+                waiting.append(child)
+    return found
+
+
+def _made_on(child: str, parent: FileInfo) -> bool:
+    record = records.read_record(child)
+    if record is None:
+        return False
+    digest, generation = record.info.parent_digest, record.info.parent_generation
+    return bool(
+        (digest and digest in (parent.digest, parent.source_digest))
+        or (generation and generation == parent.generation)
+    )
+
+
+def _elsewhere(path: str, source: str | None) -> bool:
+    return bool(source) and os.path.isfile(os.path.join(source or "", os.path.basename(path)))

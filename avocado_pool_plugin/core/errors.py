@@ -1,0 +1,87 @@
+"""
+Every error this package raises on purpose.
+
+One class for each case that a caller can act on. The text names the thing, what was found, what was
+expected and what to do. All of them are ``RuntimeError``; where the documented interface promises
+more (``ValueError``, ``TimeoutError``, ``FileNotFoundError``) the class is that as well.
+"""
+
+
+class PoolError(RuntimeError):
+    """Base of all errors of this package."""
+
+    def __str__(self) -> str:
+        # OSError, a base of some of these, would otherwise print only its errno fields
+        return " ".join(str(part) for part in self.args)
+
+
+class NameRefused(PoolError, ValueError):
+    """A state, object or image name that could not be a file name everywhere."""
+
+
+class LocationRefused(PoolError, ValueError):
+    """Text that is no location, or a location of a kind that can't be used here."""
+
+
+class SettingRefused(PoolError, ValueError):
+    """An option or test param with a value that makes no sense."""
+
+
+class StateMissing(PoolError, FileNotFoundError):
+    """A state, or a file of its chain, that is nowhere to be found."""
+
+
+class PoolUnreachable(PoolError):
+    """A directory that can't be listed or written; not the same as an empty one."""
+
+
+class FileCorrupt(PoolError):
+    """
+    Content that differs from what was recorded when it was made.
+
+    ``path`` is the file, ``expected`` the recorded digest, None if nobody has read the content
+    since it was made.
+    """
+
+    expected: str | None = None
+    path: str = ""
+
+
+class FileChanging(PoolError):
+    """A file that was written to while it was read."""
+
+
+class ImageRefused(PoolError, ValueError):
+    """An image of a kind that can't be a state (encrypted, external data, not QCOW2...)."""
+
+
+class ImageInUse(PoolError):
+    """An image that a running QEMU has open."""
+
+
+class ChainBroken(PoolError):
+    """A chain of backing files with a cycle, or a parent that is not the one it was made on."""
+
+
+class StateNeeded(PoolError):
+    """A state that can't go or change because others stand on it."""
+
+
+class SpaceMissing(PoolError):
+    """Too little room for what is about to be written."""
+
+
+class LockTimeout(PoolError, TimeoutError):
+    """A lock that was not released in time; the text names who holds it."""
+
+
+class LinkRefused(PoolError, ValueError):
+    """Something at a link location that must not be replaced or sent."""
+
+
+class BackendUnknown(PoolError, ValueError):
+    """A state backend that no installed package registers."""
+
+
+class ToolFailed(PoolError):
+    """A qemu-img call that failed, with what it said."""

@@ -1,0 +1,251 @@
+"""Whether a file still is what was recorded, found out with as little reading as possible."""
+
+import contextlib
+import logging
+import os
+import stat as statmod
+import time
+from dataclasses import dataclass, replace
+
+from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core.digest import Progress, digest_fd
+from avocado_pool_plugin.core.errors import FileChanging, FileCorrupt, ImageRefused
+from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Attempts at a file that is replaced while it is looked at.
+_ATTEMPTS = 5
+#: How much older than this host's clock a change must be on a file system that can't be written
+#: to, where that file system's own clock can't be asked: nanoseconds.
+_OLD = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Peek:
+    """
+    What is known of a file without reading its content.
+
+    :param info: what is recorded; only its size if nothing is
+    :param stamp: the file's stamp now
+    :param recorded: whether there is a record at all
+    :param fresh: whether the digest in ``info`` is known under this stamp
+    """
+
+    info: FileInfo
+    stamp: Stamp
+    recorded: bool
+    fresh: bool
+
+
+def resolve(path: str) -> str:
+    """Return where a file really is: what is known about a linked state is kept in the pool."""
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def peek(path: str, seen_dir: str | None = None) -> Peek | None:
+    """
+    Return what is known about a file, None if there is none.
+
+    :raises ImageRefused: it is a directory or device
+    """
+    path = resolve(path)
+    stamp = _stamp(path)
+    if stamp is None:
+        return None
+    record, fresh = _recorded(path, stamp)
+    seen = records.read_seen(path, seen_dir)
+    info = record.info if record else FileInfo(size=stamp.size)
+    if info.digest is None:
+        info = replace(info, digest=_digest_of(info.generation, seen) if record else None)
+    if not fresh:
+        for known in seen:
+            if known.stamp == stamp and (not record or info.digest == known.digest):
+                info, fresh = replace(info, digest=known.digest), True
+    return Peek(info, stamp, record is not None, fresh and info.digest is not None)
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not statmod.S_ISREG(found.st_mode):
+        raise ImageRefused(f"{path} is no regular file; a state must be one")
+    return Stamp.of(found)
+
+
+def _recorded(path: str, stamp: Stamp) -> tuple[Record | None, bool]:
+    """Return the record that a file with this stamp most likely has, and whether it is fresh."""
+    record = records.read_record(path)
+    if record and record.stamp == stamp:
+        return record, True
+    candidates = records.read_candidates(path)
+    for candidate in candidates:
+        if candidate.made_as.same_file(stamp):
+            return candidate, candidate.stamp == stamp
+    return (candidates[0] if candidates else None), False
+
+
+def _digest_of(generation: str, seen: list[Seen]) -> str | None:
+    return next((s.digest for s in seen if generation and s.generation == generation), None)
+
+
+def identify(
+    path: str,
+    policy: Policy,
+    seen_dir: str | None = None,
+    progress: Progress | None = None,
+) -> FileInfo | None:
+    """
+    Return what a file is, with its digest, after making sure that it is what was recorded.
+
+    Content is read only if the stamp changed, the digest is unknown, or always by policy.
+
+    :returns: None if there is no file
+    :raises FileCorrupt: content and record differ; ``expected`` holds the recorded digest
+    :raises FileChanging: it changes all the time
+    """
+    path = resolve(path)
+    for _ in range(_ATTEMPTS):
+        known = peek(path, seen_dir)
+        if known is None:
+            return None
+        if known.fresh and policy.verify != "always":
+            return known.info
+        found = read_digest(path, progress)
+        if found is None:
+            continue
+        digest, stamp = found
+        info = judge(path, digest, stamp, seen_dir)
+        if info is not None:
+            return info
+        if _stamp(path) == stamp:
+            raise corrupt(path, known.info.digest, digest)
+    raise FileChanging(f"{path} is being written to; wait until that is done")
+
+
+def identify_working(path: str, seen_dir: str | None) -> FileInfo | None:
+    """
+    Return what a VM's working image is now; it may change, so nothing is recorded beside it.
+
+    :param seen_dir: keeps the digest for as long as the image does not change
+    """
+    for _ in range(_ATTEMPTS):
+        stamp = _stamp(path)
+        if stamp is None:
+            return None
+        known = records.read_seen_away(path, seen_dir)
+        if known and known.stamp == stamp:
+            return FileInfo(stamp.size, known.digest)
+        found = read_digest(path, None)
+        if found is not None:
+            digest, stamp = found
+            old = time.time_ns() - _OLD > stamp.ctime_ns
+            records.write_seen_away(path, Seen(digest, "", stamp if old else None), seen_dir)
+            return FileInfo(stamp.size, digest)
+    raise FileChanging(f"{path} is being written to; wait until that is done")
+
+
+def read_digest(path: str, progress: Progress | None) -> tuple[str, Stamp] | None:
+    """Read a file and return its digest and stamp, None if it changed or went meanwhile."""
+    with contextlib.suppress(FileNotFoundError, FileChanging):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            before = Stamp.of(os.fstat(fd))
+            digest = digest_fd(fd, before.size, progress)
+            if Stamp.of(os.fstat(fd)) == before:
+                return digest, before
+        finally:
+            os.close(fd)
+    return None
+
+
+def corrupt(path: str, expected: str | None, found: str) -> FileCorrupt:
+    """Return the error for a file that is not what was recorded."""
+    wanted = expected or "the content it had when it was made (it was changed since)"
+    error = FileCorrupt(
+        f"{path} is corrupt: expected {wanted}, found {found}; it will not be used - get or set "
+        f"the state again, or remove the file"
+    )
+    error.expected, error.path = expected, path
+    return error
+
+
+def judge(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInfo | None:
+    """
+    Return what a file with this content and stamp is, None if it is true to no record.
+
+    What was found out is kept; a file without any record is adopted.
+    """
+    seen = records.read_seen(path, seen_dir)
+    candidates = records.read_candidates(path)
+    for record in candidates:
+        if _true_to(record, digest, stamp, seen):
+            info = replace(record.info, digest=digest)
+            remember(path, digest, info.generation, stamp, seen_dir)
+            return info
+    if candidates:
+        return None
+    return _adopt(path, digest, stamp, seen_dir)
+
+
+def _true_to(record: Record, digest: str, stamp: Stamp, seen: list[Seen]) -> bool:
+    expected = record.info.digest or _digest_of(record.info.generation, seen)
+    if expected is not None:
+        return expected == digest
+    if record.stamp is not None:
+        return record.stamp == stamp
+    return record.made_as.same_file(stamp)
+
+
+def _adopt(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInfo:
+    info = FileInfo(
+        size=stamp.size,
+        digest=digest,
+        generation="adopted-" + digest.partition(":")[2][:16],
+        made=stamp.mtime_ns / 1e9,
+        made_by="adopted: found without a record",
+    )
+    trusted = stamp if _trusted(path, stamp) else None
+    if records.adopt(path, Record(info, stamp, trusted)):
+        LOG.info("%s had no record, its content is recorded now: %s", path, digest)
+    else:
+        remember(path, digest, info.generation, stamp, seen_dir)
+    return info
+
+
+def remember(path: str, digest: str, generation: str, stamp: Stamp, seen_dir: str | None) -> None:
+    """Keep the digest of a file for later readers."""
+    trusted = stamp if _trusted(path, stamp) else None
+    records.write_seen(path, Seen(digest, generation, trusted), seen_dir)
+
+
+def _trusted(path: str, stamp: Stamp) -> bool:
+    """Tell whether any later change of the file will show in its stamp."""
+    try:
+        now = durable.clock(layout.meta_dir(path))
+    except OSError:
+        now = time.time_ns() - _OLD
+    return now > stamp.ctime_ns and _stamp(path) == stamp
+
+
+def wait_trusted(path: str, longest: float = 0.02) -> Stamp | None:
+    """
+    Return a file's stamp once every later change will show in it.
+
+    :param longest: seconds to wait; a file system with coarse times may need more
+    :returns: None if that was too short
+    """
+    deadline = time.monotonic() + longest
+    while True:
+        now = durable.clock(layout.meta_dir(path))
+        stamp = _stamp(path)
+        if stamp is None:
+            return None
+        if now > stamp.ctime_ns:
+            return stamp
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.001)

@@ -1,0 +1,60 @@
+"""Where our own files are, in the ``.pool`` directory beside the states they speak of."""
+
+import os
+
+#: Directory of ours in any directory of a cache or pool.
+META = ".pool"
+
+
+def meta_dir(path: str) -> str:
+    """Return our directory beside a file."""
+    return os.path.join(os.path.dirname(path), META)
+
+
+def _beside(path: str, ending: str) -> str:
+    return os.path.join(meta_dir(path), os.path.basename(path) + ending)
+
+
+def record_path(path: str) -> str:
+    """Return the record of a file."""
+    return _beside(path, ".json")
+
+
+def pending_prefix(path: str) -> str:
+    """Return how the names of records begin whose file may not be in place yet."""
+    return _beside(path, ".next-")
+
+
+def seen_path(path: str) -> str:
+    """Return what readers know about a file."""
+    return _beside(path, ".seen")
+
+
+def lock_path(path: str) -> str:
+    """Return the lock of a file."""
+    return _beside(path, ".lock")
+
+
+def users_dir(path: str) -> str:
+    """Return the directory of working overlays that stand on a state."""
+    return _beside(path, ".users")
+
+
+def part_path(path: str, token: str) -> str:
+    """Return a temporary name, on the file system of the file that it is to become."""
+    return _beside(path, f".{token}.part")
+
+
+def intents_dir(directory: str) -> str:
+    """Return the directory of intents for one image's directory of states."""
+    return os.path.join(directory, META, "intents")
+
+
+def trash_dir(path: str) -> str:
+    """Return where a removed file goes first."""
+    return os.path.join(meta_dir(path), "trash")
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a directory entry is no state: ours, hidden, or a lock of avocado-i2n."""
+    return name.startswith(".") or name.endswith((".lock", ".part"))

@@ -1,0 +1,65 @@
+"""A pool in a local directory whose states are symlinked instead of copied."""
+
+import os
+import time
+
+from avocado_pool_plugin.core import durable, layout, locks
+from avocado_pool_plugin.core.chain import backing_of
+from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.errors import LinkRefused, StateMissing
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.store import LocalStore, Moved
+
+
+class LinkStore(LocalStore):
+    """
+    Like a local directory, but a fetch makes a symlink.
+
+    Real files in the cache are never destroyed for a link, and a link is never sent.
+    """
+
+    def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.fetch`; raises ``LinkRefused`` for a differing real file."""
+        started = time.monotonic()
+        with locks.hold(local, self.policy.timeout):
+            if self.linkable(path, local):
+                return Moved("kept", os.path.getsize(path))
+            durable.make_dirs(os.path.dirname(local), self.policy.fsync)
+            durable.make_meta(local, self.policy.fsync)
+            temporary = layout.part_path(local, durable.new_token())
+            os.symlink(path, temporary)
+            os.rename(temporary, local)
+        return Moved("linked", os.path.getsize(path), time.monotonic() - started)
+
+    def linkable(self, path: str, local: str) -> bool:
+        """
+        Tell whether ``local`` is that file already; False means a link can be made.
+
+        :raises StateMissing: there is no such file in the pool
+        :raises LinkRefused: a link would destroy different data, or not work
+        """
+        there = self.info(path)
+        if there is None:
+            raise StateMissing(f"{path} does not exist; set the state first or look elsewhere")
+        if path.endswith(IMAGE_SUFFIX) and not backing_of(path).relative:
+            raise LinkRefused(
+                f"{path} names its backing file by an absolute path and so can't be linked; use "
+                f"the pool without ';', or set the state again"
+            )
+        if os.path.islink(local):
+            return os.path.realpath(local) == os.path.realpath(path)
+        here = self.info(local)
+        if here is not None and not here.same_content(there):
+            raise LinkRefused(
+                f"{local} is a file of its own and differs from {path}; remove it to link instead"
+            )
+        return here is not None
+
+    def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.publish`; raises ``LinkRefused`` for a link."""
+        if os.path.islink(local):
+            raise LinkRefused(
+                f"{local} is a symlink to {os.path.realpath(local)}; only real files can be sent "
+                f"to a link location"
+            )
+        return super().publish(local, path, progress)

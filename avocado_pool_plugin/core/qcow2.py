@@ -1,0 +1,149 @@
+"""
+QCOW2 files: what their header says, and whether a QEMU has them open; no process is started.
+
+Layout of the header: docs/interop/qcow2.txt of QEMU. Byte ranges of its locks: block/file-posix.c.
+"""
+
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+
+from avocado_pool_plugin.core.errors import ImageRefused
+
+_MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+_EXTENSION = struct.Struct(">II")
+_BACKING_FORMAT = 0xE2792ACA
+_DIRTY, _CORRUPT, _DATA_FILE = 1, 2, 4
+#: QEMU holds shared locks on single bytes from 100 on while it uses an image.
+_LOCK_FIRST, _LOCK_COUNT = 100, 110
+#: The longest name of a backing file that the format allows, in bytes.
+_MAX_BACKING = 1023
+
+
+@dataclass(frozen=True)
+class Header:
+    """
+    What matters of a QCOW2 header.
+
+    :param virtual_size: bytes the guest sees
+    :param backing: name of the backing file as written, empty for none
+    :param backing_format: its format, empty if not written
+    :param snapshots: number of internal snapshots
+    :param encrypted: whether content is encrypted
+    :param data_file: whether content is in another file
+    :param dirty: not closed properly, reference counts need a repair
+    :param corrupt: marked as damaged by QEMU
+    """
+
+    virtual_size: int
+    backing: str = ""
+    backing_format: str = ""
+    snapshots: int = 0
+    encrypted: bool = False
+    data_file: bool = False
+    dirty: bool = False
+    corrupt: bool = False
+
+
+def is_qcow2(path: str) -> bool:
+    """Tell whether a file starts like a QCOW2 image."""
+    with open(path, "rb") as file:
+        return file.read(4) == _MAGIC
+
+
+def read_header(path: str) -> Header:
+    """
+    Return the header of a QCOW2 file.
+
+    :raises ImageRefused: it is none, or is cut off within its header
+    :raises FileNotFoundError: there is no such file
+    """
+    with open(path, "rb") as file:
+        start = file.read(4096)
+        if start[:4] != _MAGIC:
+            raise ImageRefused(
+                f"{path} is no QCOW2 image (it starts with {start[:4]!r}); only QCOW2 images can "
+                f"have states, convert it with qemu-img"
+            )
+        try:
+            return _parse(start, file.fileno())
+        except (struct.error, UnicodeDecodeError) as error:
+            raise ImageRefused(f"{path} has a damaged QCOW2 header: {error}") from error
+
+
+def _parse(start: bytes, fd: int) -> Header:
+    fields = _HEADER.unpack_from(start)
+    version, backing_at, backing_length, size = fields[1], fields[2], fields[3], fields[5]
+    crypt, snapshots = fields[6], fields[11]
+    features, length = 0, 72
+    if version >= 3:
+        (features,) = struct.unpack_from(">Q", start, 72)
+        (length,) = struct.unpack_from(">I", start, 100)
+    if backing_at and backing_length > _MAX_BACKING:
+        raise struct.error(f"its backing file's name has {backing_length} bytes")
+    backing = os.pread(fd, backing_length, backing_at) if backing_at else b""
+    if len(backing) != (backing_length if backing_at else 0):
+        raise struct.error("the backing file's name is cut off")
+    return Header(
+        virtual_size=size,
+        backing=os.fsdecode(backing),
+        backing_format=_backing_format(start, length),
+        snapshots=snapshots,
+        encrypted=crypt != 0,
+        data_file=bool(features & _DATA_FILE),
+        dirty=bool(features & _DIRTY),
+        corrupt=bool(features & _CORRUPT),
+    )
+
+
+def _backing_format(start: bytes, at: int) -> str:
+    """Walk the header's extensions up to the one that holds the backing file's format."""
+    while at + _EXTENSION.size <= len(start):
+        kind, length = _EXTENSION.unpack_from(start, at)
+        at += _EXTENSION.size
+        if kind == 0:
+            break
+        if kind == _BACKING_FORMAT:
+            return start[at : at + length].decode()
+        at += (length + 7) // 8 * 8
+    return ""
+
+
+def check_movable(path: str, header: Header) -> None:
+    """
+    Make sure that an image is whole in its own file and its backing files.
+
+    :raises ImageRefused: content is elsewhere or unreadable to others, or QEMU marked it damaged
+    """
+    problem = ""
+    if header.encrypted:
+        problem = "is encrypted; states hold plain images only"
+    elif header.data_file:
+        problem = "keeps its data in an external file; convert it to a plain QCOW2 image"
+    elif header.corrupt:
+        problem = "was marked corrupt by QEMU; check it with 'qemu-img check'"
+    elif header.backing.startswith("json:") or ":" in header.backing.partition("/")[0]:
+        problem = f"is backed by {header.backing!r}; only plain files can back a state"
+    if problem:
+        raise ImageRefused(f"image {path} {problem}")
+
+
+def in_use(path: str) -> bool:
+    """
+    Tell whether a QEMU process of this host has an image open, for itself or as a backing file.
+
+    :returns: False as well if there is no such file
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # struct flock: type, whence, start, length, pid
+        ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST, _LOCK_COUNT, 0)
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, ask)
+        return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(fd)

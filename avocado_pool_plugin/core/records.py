@@ -1,0 +1,280 @@
+"""
+What is known about a state's file: records by those who made it, knowledge by those who read it.
+
+A *record* says what a file must contain; only a writer makes it. It is at ``.pool/<file>.json``
+or, while a writer is between renaming the file and committing, at ``.pool/<file>.next-*``; a file
+true to any of them is good. So old and new are both good while one replaces the other, even
+with several writers and no lock (docs/decisions/0002-records-and-knowledge.md).
+
+*Seen* is what a reader found: which digest a file had under which stamp, which digest a generation
+has. Such facts stay true for ever, so readers overwrite each other without harm and never touch a
+record.
+"""
+
+import contextlib
+import errno
+import glob
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core.digest import ALGORITHM
+from avocado_pool_plugin.core.errors import PoolUnreachable
+
+_FORMAT = 1
+#: Errors that mean "this directory can only be read".
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """
+    What changes when a file does; no device number, which differs from mount to mount.
+
+    Times are nanoseconds, the size is in bytes.
+    """
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> "Stamp":
+        """Take the stamp out of a stat or fstat."""
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def same_file(self, other: "Stamp") -> bool:
+        """Tell whether only a rename, a link or a mode can lie between the two."""
+        return replace(self, ctime_ns=0) == replace(other, ctime_ns=0)
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """
+    What is recorded of a state's file.
+
+    :param size: bytes
+    :param digest: of the whole content, None while nobody has read it
+    :param source_digest: of the file that this is a copy of, where backing names had to differ
+    :param parent: name of the backing state, empty for none
+    :param parent_digest: what the parent contained when this was made, if known
+    :param parent_generation: which parent it was
+    :param generation: random, given when the content was made; copies keep it
+    :param recipe: key over what made it, if known
+    :param made: when, in seconds since 1970
+    :param made_by: by whom: host, process and test
+    """
+
+    size: int
+    digest: str | None = None
+    source_digest: str | None = None
+    parent: str = ""
+    parent_digest: str | None = None
+    parent_generation: str = ""
+    generation: str = ""
+    recipe: str | None = None
+    made: float = 0.0
+    made_by: str = ""
+
+    def same_content(self, other: "FileInfo") -> bool:
+        """Tell whether both have known, equal content, apart from adapted backing names."""
+        mine = {self.digest, self.source_digest} - {None}
+        return bool(mine & {other.digest, other.source_digest})
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    A record as stored.
+
+    :param made_as: stamp of the file before it was renamed into place (its ctime says nothing)
+    :param stamp: stamp of the file in place, None if it could not be trusted yet
+    """
+
+    info: FileInfo
+    made_as: Stamp
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A reader's knowledge: this stamp (if trusted) and this generation have this digest."""
+
+    digest: str
+    generation: str
+    stamp: Stamp | None
+
+
+def _split(digest: str | None) -> dict[str, str]:
+    return {digest.partition(":")[0]: digest.partition(":")[2]} if digest else {}
+
+
+def _join(digests: dict[str, str]) -> str | None:
+    return f"{ALGORITHM}:{digests[ALGORITHM]}" if ALGORITHM in digests else None
+
+
+def _encode(record: Record) -> bytes:
+    data: dict[str, Any] = {"format": _FORMAT, **asdict(record.info)}
+    for key in ("digest", "source_digest", "parent_digest"):
+        data[f"{key}s"] = _split(data.pop(key))
+    data["made_as"] = asdict(record.made_as)
+    data["stamp"] = asdict(record.stamp) if record.stamp else None
+    return json.dumps(data, indent=1, sort_keys=True).encode()
+
+
+def _decode(text: bytes) -> Record | None:
+    try:
+        data = json.loads(text)
+        if data.pop("format") != _FORMAT:
+            return None
+        stamp = data.pop("stamp")
+        made_as = Stamp(**data.pop("made_as"))
+        for key in ("digest", "source_digest", "parent_digest"):
+            data[key] = _join(data.pop(f"{key}s"))
+        return Record(FileInfo(**data), made_as, Stamp(**stamp) if stamp else None)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # written by a power cut or by nobody we know: as good as none
+
+
+def _damaged(text: bytes | None) -> bool:
+    """Tell whether a record is none; one of a later version of this package is not damaged."""
+    if text is None or _decode(text) is not None:
+        return False
+    try:
+        return bool(json.loads(text)["format"] == _FORMAT)
+    except (ValueError, TypeError, KeyError):
+        return True
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def read_record(path: str) -> Record | None:
+    """Return the committed record of a file."""
+    text = _read(layout.record_path(path))
+    return _decode(text) if text is not None else None
+
+
+def read_pending(path: str) -> list[Record]:
+    """Return the records of writers of a file that did not commit, newest name last."""
+    found = [_decode(_read(name) or b"") for name in pending_names(path)]
+    return [record for record in found if record is not None]
+
+
+def read_candidates(path: str) -> list[Record]:
+    """
+    Return all records that a file may be true to, the committed one first.
+
+    The pending ones are read first: a writer drops its own only after it committed, so that a
+    record may be found twice but can't slip through between the two looks.
+    """
+    pending = read_pending(path)
+    committed = read_record(path)
+    return ([committed] if committed else []) + pending
+
+
+def pending_names(path: str) -> list[str]:
+    """Return the names of records of writers of a file that did not commit."""
+    prefix = layout.pending_prefix(path)
+    return sorted(
+        name
+        for name in glob.glob(glob.escape(prefix) + "*")
+        if durable.is_token(name.removeprefix(prefix))
+    )
+
+
+def write_pending(path: str, record: Record, fsync: bool) -> str:
+    """Write the record of a file that is about to be renamed into place; return its name."""
+    name = layout.pending_prefix(path) + durable.new_token()
+    durable.write_whole(name, _encode(record), fsync)
+    return name
+
+
+def write_record(path: str, record: Record, fsync: bool) -> None:
+    """Commit the record of a file."""
+    durable.write_whole(layout.record_path(path), _encode(record), fsync)
+
+
+def adopt(path: str, record: Record) -> bool:
+    """
+    Give a file its first record; one that a writer made meanwhile stays.
+
+    :returns: whether the directory could be written to
+    """
+    name = layout.record_path(path)
+    try:
+        durable.make_meta(path, fsync=False)
+        if not durable.create_whole(name, _encode(record)) and _damaged(_read(name)):
+            durable.write_whole(name, _encode(record), fsync=False)
+    except PoolUnreachable:
+        return False
+    except OSError as error:
+        if error.errno in _READ_ONLY:
+            return False
+        raise
+    return True
+
+
+def drop_records(path: str) -> None:
+    """Forget everything about a file that is gone."""
+    for name in [layout.record_path(path), layout.seen_path(path), *pending_names(path)]:
+        durable.unlink(name)
+
+
+def _away(path: str, seen_dir: str) -> str:
+    key = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
+    return os.path.join(seen_dir, f"{key}.json")
+
+
+def read_seen(path: str, seen_dir: str | None) -> list[Seen]:
+    """Return what readers know about a file, beside it and on this host."""
+    beside = _load_seen(layout.seen_path(path))
+    away = read_seen_away(path, seen_dir)
+    return [seen for seen in (beside, away) if seen]
+
+
+def read_seen_away(path: str, seen_dir: str | None) -> Seen | None:
+    """Return what this host's readers know about a file."""
+    return _load_seen(_away(path, seen_dir)) if seen_dir else None
+
+
+def _load_seen(name: str) -> Seen | None:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        data = json.loads(_read(name) or b"")
+        stamp = Stamp(**data["stamp"]) if data["stamp"] else None
+        return Seen(data["digest"], data["generation"], stamp)
+    return None
+
+
+def write_seen(path: str, seen: Seen, seen_dir: str | None) -> None:
+    """Keep what was found out about a file: beside it, else on this host, else not at all."""
+    if not _try_write(layout.seen_path(path), seen):
+        write_seen_away(path, seen, seen_dir)
+
+
+def write_seen_away(path: str, seen: Seen, seen_dir: str | None) -> None:
+    """Keep what was found out about a file on this host."""
+    if seen_dir:
+        _try_write(_away(path, seen_dir), seen)
+
+
+def _try_write(name: str, seen: Seen) -> bool:
+    try:
+        durable.make_dirs(os.path.dirname(name), fsync=False)
+        durable.write_whole(name, json.dumps(asdict(seen)).encode(), fsync=False)
+    except PoolUnreachable:
+        return False
+    except OSError as error:
+        if error.errno in _READ_ONLY:
+            return False
+        raise
+    return True

@@ -1,0 +1,297 @@
+"""
+The contract of a place that keeps files of states, and the one for local directories.
+
+Paths are absolute, of whole files. Absent is absent: ``info`` returns None, ``names`` an empty
+list. What can't be reached is an error and never looks empty. What a store delivers or shows is
+whole and true to its record.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash
+from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
+from avocado_pool_plugin.core.dependents import Guard, check_replace
+from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.errors import FileCorrupt, PoolUnreachable, StateMissing
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.place import new_info, place, place_working
+from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.records import FileInfo
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Writes a relative backing name into an image: path of the image, name of the backing file.
+Rename = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """
+    What became of one file of a transfer.
+
+    :param action: ``kept`` (was equal already), ``copied``, ``cloned`` or ``linked``
+    :param size: bytes of the file
+    :param seconds: how long it took
+    """
+
+    action: str
+    size: int = 0
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything had to be done."""
+        return self.action != "kept"
+
+
+class Store(Protocol):
+    """A place that keeps files of states."""
+
+    def names(self, directory: str) -> list[str]:
+        """
+        Return the names in a directory, without locks, temporaries and records.
+
+        :returns: an empty list if there is no such directory
+        :raises PoolUnreachable: it can't be listed
+        """
+
+    def info(self, path: str) -> FileInfo | None:
+        """
+        Return what a file is, digest included, None if absent.
+
+        :raises FileCorrupt: it is not what was recorded
+        """
+
+    def parent(self, path: str) -> str:
+        """
+        Return the state that an image state stands on, empty for none.
+
+        :raises StateMissing: there is no such file
+        :raises ChainBroken: it stands on something that is no state
+        """
+
+    def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
+        """
+        Make ``local`` equal to the store's file: atomically, verified, with its directories.
+
+        :raises StateMissing: the store has no such file
+        :raises FileCorrupt: the store's file is not what was recorded; ``local`` is as before
+        :raises StateNeeded: ``local`` differs and something stands on it
+        :raises SpaceMissing: too little room; ``local`` is as before
+        """
+
+    def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
+        """
+        Make the store's file equal to ``local``: atomically, verified, with its directories.
+
+        :raises StateMissing: there is no file at ``local``
+        :raises FileCorrupt: ``local`` is not what was recorded; the store is as before
+        :raises StateNeeded: the store's file differs and something stands on it
+        :raises SpaceMissing: too little room; the store is as before
+        """
+
+    def remove(self, path: str) -> None:
+        """
+        Take a file away, into the trash; an absent one is fine.
+
+        :raises StateNeeded: something stands on it
+        """
+
+    def lock(self, path: str, timeout: float) -> contextlib.AbstractContextManager[None]:
+        """
+        Order writers of a file.
+
+        :param timeout: seconds, 0 tries once
+        :raises LockTimeout: someone else held it; the text says who
+        """
+
+
+class LocalStore:
+    """
+    Local directories, network file systems included.
+
+    :param policy: how careful and patient to be
+    :param rename: writes relative backing names into copies of files that hold absolute ones
+    :param seen_dir: where knowledge about files in read-only directories is kept
+    :param guard: what the caller knows about overlays and states that may go along
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rename: Rename,
+        seen_dir: str | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self.policy = policy
+        self.rename = rename
+        self.seen_dir = seen_dir
+        self.guard = guard or Guard(cascade=policy.cascade)
+
+    def _working(self, path: str) -> bool:
+        """Tell whether a file is a VM's working image: it may change, so nothing is recorded."""
+        return self.guard.own is not None and os.path.abspath(path) == self.guard.own
+
+    def names(self, directory: str) -> list[str]:
+        """See :meth:`Store.names`."""
+        try:
+            return sorted(name for name in os.listdir(directory) if not layout.is_ours(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise PoolUnreachable(
+                f"{directory} can't be listed: {error.strerror}; check that it is mounted and "
+                f"readable"
+            ) from error
+
+    def info(self, path: str) -> FileInfo | None:
+        """See :meth:`Store.info`."""
+        if self._working(path):
+            return knowledge.identify_working(path, self.seen_dir)
+        return knowledge.identify(path, self.policy, self.seen_dir)
+
+    def parent(self, path: str) -> str:
+        """See :meth:`Store.parent`."""
+        name = os.path.basename(path).removesuffix(IMAGE_SUFFIX)
+        return chain.parent_in(os.path.dirname(path))(name)
+
+    def lock(self, path: str, timeout: float) -> contextlib.AbstractContextManager[None]:
+        """See :meth:`Store.lock`."""
+        return locks.hold(path, timeout)
+
+    def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.fetch`. One download of a file serves all of this host who wait."""
+        started = time.monotonic()
+        with locks.hold(local, self.policy.timeout):
+            if self._equal(path, local):
+                return Moved("kept", os.path.getsize(path))
+            with self._copy(path, local, progress) as (part, info, cloned):
+                self._replace(part, local, info, replace(self.guard, source=os.path.dirname(path)))
+        return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
+
+    def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.publish`. The pool's lock is not held while content is copied."""
+        started = time.monotonic()
+        if self._equal(local, path):
+            return Moved("kept", os.path.getsize(path))
+        with (
+            self._copy(local, path, progress) as (part, info, cloned),
+            locks.hold(path, self.policy.timeout),
+        ):
+            there = self._usable(path)
+            if there and there.same_content(info):
+                return Moved("kept", info.size)
+            self._replace(part, path, info, self.guard)
+        return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
+
+    def remove(self, path: str) -> None:
+        """See :meth:`Store.remove`."""
+        with locks.hold(path, self.policy.timeout):
+            if os.path.lexists(path):
+                check_replace(path, None, self.guard)
+                trash.throw(path, self.policy.fsync)
+
+    def _usable(self, path: str) -> FileInfo | None:
+        """Return what a file is that may be replaced; a corrupt one counts as absent."""
+        try:
+            return self.info(path)
+        except FileCorrupt as error:
+            LOG.warning("%s", error)
+            return None
+
+    def _equal(self, source: str, target: str) -> bool:
+        """
+        Tell whether the target is a true copy already.
+
+        :raises FileCorrupt: the source is not what was recorded
+        """
+        if os.path.islink(target) or not os.path.exists(target):
+            return False
+        mine, there = self.info(source), self._usable(target)
+        return bool(mine and there and mine.same_content(there))
+
+    @contextlib.contextmanager
+    def _copy(
+        self, source: str, target: str, progress: Progress | None
+    ) -> Iterator[tuple[str, FileInfo, bool]]:
+        """Give a verified copy of a file, ready to be put at ``target``, and what it is."""
+        known = knowledge.peek(source, self.seen_dir)
+        if known is None:
+            raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
+        durable.make_dirs(os.path.dirname(target), self.policy.fsync)
+        durable.make_meta(target, self.policy.fsync)
+        self._require_space(source, target)
+        source = knowledge.resolve(source)
+        with durable.new_part(target, self.policy.fsync) as part:
+            trusted = None
+            if known.fresh and known.info.digest and self.policy.verify != "always":
+                trusted = (known.stamp, known.info.digest)
+            copied = copy_file(source, part, trusted, progress)
+            info = self._verify(source, copied)
+            if source.endswith(IMAGE_SUFFIX):
+                info = self._at_home(source, part, target, info)
+            yield part, info, copied.cloned
+
+    def _require_space(self, source: str, target: str) -> None:
+        directory = layout.meta_dir(target)
+        near = os.stat(directory).st_dev == os.stat(source).st_dev
+        if not (near and can_clone(source, target)):
+            require_space(directory, allocated(source), f"a copy of {source}")
+
+    def _verify(self, source: str, copied: Copied) -> FileInfo:
+        """Return what was copied, after comparing it with the source's record."""
+        if self._working(source):
+            return replace(new_info(copied.stamp.size), digest=copied.digest)
+        known = knowledge.peek(source, self.seen_dir)
+        fresh = known and known.fresh and known.stamp == copied.stamp
+        if known and fresh and known.info.digest == copied.digest:
+            return known.info
+        info = knowledge.judge(source, copied.digest, copied.stamp, self.seen_dir)
+        if info is None:
+            raise knowledge.corrupt(source, known.info.digest if known else None, copied.digest)
+        return info
+
+    def _at_home(self, source: str, part: str, target: str, info: FileInfo) -> FileInfo:
+        """
+        Fit a copy to where it will be: a relative backing name, and on the parent it was made on.
+
+        :raises ChainBroken: another parent is beside the target
+        """
+        backing = chain.backing_of(source)
+        if not backing.state:
+            return info
+        info = replace(info, parent=backing.state)
+        if not backing.relative:
+            self.rename(part, backing.state + IMAGE_SUFFIX)
+            found = knowledge.read_digest(part, None)
+            info = replace(info, digest=found[0] if found else None, source_digest=info.digest)
+        there = _beside(target, backing.state)
+        if there is None:
+            return info
+        here = _beside(source, backing.state)
+        if here and here.same_content(there):
+            chain.check_parent(source, info, here)
+        else:
+            chain.check_parent(target, info, there)
+        return replace(info, parent_digest=there.digest or info.parent_digest)
+
+    def _replace(self, part: str, path: str, info: FileInfo, guard: Guard) -> None:
+        """Put a verified copy in place, after what stands on the old file was considered."""
+        if self._working(path):
+            place_working(part, path, self.policy)
+            return
+        if os.path.lexists(path):
+            check_replace(path, info, guard)
+        place(part, path, info, self.policy)
+
+
+def _beside(path: str, name: str) -> FileInfo | None:
+    """Return what is known of a state in a file's directory."""
+    known = knowledge.peek(chain.state_file(os.path.dirname(path), name))
+    return known.info if known else None

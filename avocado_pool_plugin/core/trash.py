@@ -1,0 +1,87 @@
+"""What is removed or replaced goes here first, and from here after a week."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+
+from avocado_pool_plugin.core import durable, layout, records
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: How long removed files are kept, in seconds.
+KEEP = 7 * 24 * 3600.0
+
+
+def supersede(part: str, path: str) -> str | None:
+    """
+    Rename a file over another one that goes to the trash, without a moment with no file.
+
+    :returns: its name in the trash, None if it could not be kept
+    """
+    target = _target(path)
+    try:
+        os.link(path, target)
+        os.rename(part, path)
+    except FileNotFoundError:
+        os.rename(part, path)  # gone meanwhile
+        return None
+    except OSError as error:
+        # no hard links here, or none to files of other users
+        if not durable.exchange(part, path):
+            LOG.warning("%s is replaced and can't be kept in the trash: %s", path, error.strerror)
+            os.rename(part, path)
+            return None
+        os.rename(part, target)
+    _keep_record(path, target)
+    return target
+
+
+def throw(path: str, fsync: bool = True) -> str:
+    """
+    Move a file with its record into the trash and return where it is now.
+
+    :raises FileNotFoundError: there is no such file
+    """
+    if os.path.islink(path):
+        os.unlink(path)
+        return path
+    target = _target(path)
+    os.rename(path, target)
+    _keep_record(path, target)
+    forget(path)
+    if fsync:
+        durable.sync_dir(os.path.dirname(path))
+    return target
+
+
+def forget(path: str) -> None:
+    """Drop all that is known about a file that is gone from its place."""
+    records.drop_records(path)
+    shutil.rmtree(layout.users_dir(path), ignore_errors=True)
+
+
+def _target(path: str) -> str:
+    durable.make_meta(path, fsync=False)
+    directory = durable.make_like_parent(layout.trash_dir(path), fsync=False)
+    _empty(directory)
+    return os.path.join(directory, f"{int(time.time())}-{durable.new_token()}-{_name(path)}")
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path)
+
+
+def _keep_record(path: str, target: str) -> None:
+    with contextlib.suppress(OSError):
+        shutil.copyfile(layout.record_path(path), target + ".json")
+
+
+def _empty(directory: str) -> None:
+    """Remove what has been in the trash for long enough; entries begin with their time."""
+    for name in os.listdir(directory):
+        thrown = name.partition("-")[0]
+        if thrown.isdigit() and time.time() - int(thrown) > KEEP:
+            LOG.info("removing %s from the trash in %s for good", name, directory)
+            durable.unlink(os.path.join(directory, name))

@@ -1,0 +1,131 @@
+"""Working overlays that stand on states, so that no state is pulled away from under an image."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+
+from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core.errors import ImageRefused
+from avocado_pool_plugin.core.qcow2 import in_use, read_header
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+@dataclass(frozen=True)
+class User:
+    """
+    A working overlay on a state.
+
+    :param path: the overlay
+    :param host: where it was made
+    :param pid: process that made it
+    :param since: when, in seconds since 1970
+    :param generation: of the state when the overlay was made on it
+    :param made_as: inode, size in bytes and mtime in nanoseconds of the overlay, fresh and empty
+    """
+
+    path: str
+    host: str
+    pid: int
+    since: float
+    generation: str
+    made_as: tuple[int, int, int]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was written to the overlay since it was made."""
+        return _made_as(self.path) == tuple(self.made_as)
+
+    @property
+    def open(self) -> bool:
+        """Whether a QEMU of this host has it open."""
+        return in_use(self.path)
+
+    def __str__(self) -> str:
+        return f"overlay {self.path} (host {self.host}, process {self.pid})"
+
+
+def _entry(state: str, overlay: str) -> str:
+    key = hashlib.sha256(os.fsencode(os.path.abspath(overlay))).hexdigest()[:32]
+    return os.path.join(layout.users_dir(state), f"{key}.json")
+
+
+def _made_as(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def register(state: str, overlay: str, generation: str) -> None:
+    """
+    Note that a fresh working overlay stands on a state.
+
+    :param generation: of the state
+    """
+    path = os.path.abspath(overlay)
+    host, now = socket.gethostname(), time.time()
+    user = User(path, host, os.getpid(), now, generation, _made_as(path))
+    durable.make_meta(state, fsync=False)
+    entry = _entry(state, overlay)
+    durable.make_like_parent(os.path.dirname(entry), fsync=False)
+    durable.write_whole(entry, json.dumps(asdict(user)).encode(), fsync=False)
+
+
+def unregister(state: str, overlay: str) -> None:
+    """Forget that a working overlay stands on a state."""
+    durable.unlink(_entry(state, overlay))
+
+
+def registered(state: str, overlay: str) -> User | None:
+    """Return what is noted of one overlay on a state, None if nothing is."""
+    return _load(_entry(state, overlay))
+
+
+def users_of(state: str, but: str | None = None) -> list[User]:
+    """
+    Return the registered overlays that exist and still stand on a state.
+
+    :param but: an overlay that does not count: the one that the caller is about to replace
+    """
+    directory = layout.users_dir(state)
+    found = []
+    for name in _list(directory):
+        entry = os.path.join(directory, name)
+        user = _load(entry)
+        if user is None or not _stands_on(user.path, state):
+            with contextlib.suppress(OSError):
+                durable.unlink(entry)
+        elif but is None or user.path != os.path.abspath(but):
+            found.append(user)
+    return found
+
+
+def _list(directory: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _load(entry: str) -> User | None:
+    try:
+        with open(entry, encoding="utf-8") as file:
+            return User(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _stands_on(overlay: str, state: str) -> bool:
+    try:
+        backing = read_header(overlay).backing
+    except (OSError, ImageRefused):
+        return False
+    named = os.path.join(os.path.dirname(overlay), backing)
+    return bool(backing) and os.path.realpath(named) == os.path.realpath(state)

@@ -1,0 +1,274 @@
+"""
+The one place that reads test params and job settings.
+
+Test params win over the job's settings: the settings are merged under the params of each test
+before it is started (plugins/test.py), so code here only ever looks into params.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
+from avocado_pool_plugin.core.location import Location, split_locations
+from avocado_pool_plugin.core.policy import VERIFY, Policy
+
+#: Section of avocado.conf.
+SECTION = "pool"
+#: What ``pool_scope`` may name, nearest first.
+SCOPES = ("own", "shared", "swarm", "cluster")
+
+_YES = ("yes", "on", "true", "1")
+_NO = ("no", "off", "false", "0")
+
+
+def yes_no(text: str) -> bool:
+    """
+    Read a yes or no.
+
+    :raises ValueError: it is neither; the text says what is expected
+    """
+    if text.strip().lower() in _YES:
+        return True
+    if text.strip().lower() in _NO:
+        return False
+    raise ValueError("yes or no")
+
+
+def seconds(text: str) -> float:
+    """
+    Read a number of seconds, 0 or more.
+
+    :raises ValueError: it is none; the text says what is expected
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError("a number of seconds, 0 or more")
+    return value
+
+
+def scope_list(text: str) -> tuple[str, ...]:
+    """
+    Read ``pool_scope``.
+
+    :raises ValueError: it is empty or names another scope; the text says what is expected
+    """
+    scopes = tuple(text.split())
+    if not scopes or set(scopes) - set(SCOPES):
+        raise ValueError(f"one or more of {', '.join(SCOPES)}, separated by blanks")
+    return scopes
+
+
+def verify_mode(text: str) -> str:
+    """
+    Read ``verify``.
+
+    :raises ValueError: it is no such mode; the text says what is expected
+    """
+    if text not in VERIFY:
+        raise ValueError(f"one of {', '.join(VERIFY)}")
+    return text
+
+
+def location_list(text: str) -> tuple[Location, ...]:
+    """
+    Read one location or several; a bare absolute path is a local directory.
+
+    :raises ValueError: one is none; the text says what is expected
+    """
+    try:
+        return tuple(Location.from_setting(part) for part in split_locations(text))
+    except LocationRefused as error:
+        raise ValueError(
+            f"':/dir', ':/dir;' or 'label:/dir', several separated by blanks ({error})"
+        ) from error
+
+
+def directory(text: str) -> str:
+    """
+    Read an absolute path of a local directory; empty means the default.
+
+    :raises ValueError: it is none; the text says what is expected
+    """
+    path = os.path.expanduser(text.strip().lstrip(":"))
+    if path and not os.path.isabs(path):
+        raise ValueError("an absolute path of a local directory")
+    return path
+
+
+@dataclass(frozen=True)
+class Option:
+    """
+    An option of the ``[pool]`` section.
+
+    :param name: its key in the section
+    :param param: the test param of the same meaning, which wins
+    :param default: its default, as text
+    :param help: one line for users
+    :param read: turns text into a value; raises ValueError with what is expected
+    """
+
+    name: str
+    param: str
+    default: str
+    help: str
+    read: Callable[[str], Any]
+
+
+OPTIONS = (
+    Option(
+        "shared_pool",
+        "shared_pool",
+        "",
+        "Where states are shared: ':/dir' a directory, ':/dir;' one to be symlinked, several "
+        "separated by blanks",
+        location_list,
+    ),
+    Option(
+        "swarm_pool",
+        "swarm_pool",
+        "",
+        "The cache: a local directory, best on the file system of the VM images. Default: "
+        "'states' in Avocado-VT's data directory",
+        directory,
+    ),
+    Option(
+        "pool_scope",
+        "pool_scope",
+        "own shared",
+        "Which places may be used: own (the cache), shared, swarm, cluster",
+        scope_list,
+    ),
+    Option(
+        "lock_timeout",
+        "update_pool_timeout",
+        "300",
+        "Seconds to wait for another process that works on the same state",
+        seconds,
+    ),
+    Option(
+        "verify",
+        "pool_verify",
+        "changed",
+        "When content is hashed: changed (if inode, size or times differ) or always",
+        verify_mode,
+    ),
+    Option(
+        "fsync",
+        "pool_fsync",
+        "yes",
+        "Whether a state is safe on the disk before it becomes visible: yes or no",
+        yes_no,
+    ),
+)
+
+
+def read_option(option: Option, text: str, origin: str) -> Any:
+    """
+    Return the value of an option's text.
+
+    :param origin: file or command line it comes from, for the error
+    :raises SettingRefused: it makes no sense
+    """
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise SettingRefused(
+            f"{origin}: option {option.name!r} of section [{SECTION}] is {text!r}, expected {error}"
+        ) from error
+
+
+def _read(params: Mapping[str, str], option: str) -> Any:
+    """Return the value of the test param that belongs to an option, or the option's default."""
+    entry = _BY_NAME[option]
+    text = params.get(entry.param) or entry.default
+    try:
+        return entry.read(str(text))
+    except ValueError as error:
+        raise SettingRefused(f"test param {entry.param} = {text!r}, expected {error}") from error
+
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def flag(params: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """
+    Return a yes/no test param.
+
+    :raises SettingRefused: it is neither
+    """
+    text = params.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        return yes_no(str(text))
+    except ValueError as error:
+        raise SettingRefused(f"test param {name} = {text!r}, expected {error}") from error
+
+
+def policy(params: Mapping[str, str], do: str = "set") -> Policy:
+    """
+    Return how careful and patient to be.
+
+    :param do: the verb whose ``<do>_cascade`` param says whether dependents go too
+    :raises SettingRefused: a param makes no sense
+    """
+    return Policy(
+        timeout=_read(params, "lock_timeout"),
+        fsync=_read(params, "fsync"),
+        verify=_read(params, "verify"),
+        cascade=flag(params, f"{do}_cascade"),
+    )
+
+
+def cache_dir(params: Mapping[str, str]) -> str:
+    """
+    Return the directory of the local cache (``swarm_pool``).
+
+    :raises SettingRefused: it is no absolute path
+    """
+    configured: str = _read(params, "swarm_pool")
+    if configured:
+        return configured
+    from virttest import data_dir
+
+    return os.path.join(data_dir.get_data_dir(), "states")
+
+
+def scopes(params: Mapping[str, str]) -> tuple[str, ...]:
+    """
+    Return the scopes that may be used (``pool_scope``).
+
+    :raises SettingRefused: it names no or another scope
+    """
+    found: tuple[str, ...] = _read(params, "pool_scope")
+    return found
+
+
+def shared_pools(params: Mapping[str, str]) -> tuple[Location, ...]:
+    """
+    Return the locations of ``shared_pool``.
+
+    :raises SettingRefused: one is no location
+    """
+    found: tuple[Location, ...] = _read(params, "shared_pool")
+    return found
+
+
+def mirrors(do: str, params: Mapping[str, str]) -> list[str]:
+    """
+    Return the locations of a verb, ``<do>_location`` or else all of ``shared_pool``.
+
+    :raises SettingRefused: one is no location
+    """
+    text = params.get(f"{do}_location")
+    if not text:
+        return [str(location) for location in shared_pools(params)]
+    try:
+        return [str(location) for location in location_list(text)]
+    except ValueError as error:
+        raise SettingRefused(f"test param {do}_location = {text!r}, expected {error}") from error
