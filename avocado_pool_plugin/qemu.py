@@ -1,0 +1,114 @@
+"""What is done by qemu-img. Names go to it as arguments, never through a shell."""
+
+import logging
+import os
+import subprocess
+
+from avocado_pool_plugin.core.errors import ToolFailed
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: The program; Avocado-VT's ``qemu_img_binary`` is put here by states/.
+PROGRAM = "qemu-img"
+#: Seconds a call that only changes a header may take.
+_QUICK = 60
+#: Seconds a call that may read and write a whole image may take.
+_LONG = 6 * 3600
+#: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
+_HARMLESS = (0, 3)
+
+
+def _run(*args: str, timeout: int = _QUICK, fine: tuple[int, ...] = (0,)) -> str:
+    command = [PROGRAM, *args]
+    LOG.debug("running %s", command)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise ToolFailed(
+            f"{PROGRAM} was not found; install QEMU's tools or set qemu_img_binary"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise ToolFailed(f"{' '.join(command)} did not end within {timeout} seconds") from None
+    if done.returncode not in fine:
+        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
+        raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
+    return done.stdout
+
+
+def _plain(path: str) -> str:
+    """Return a file name that QEMU takes for nothing but a file, colons or not."""
+    return path if os.path.isabs(path) else os.path.abspath(path)
+
+
+def create_overlay(path: str, backing: str) -> None:
+    """Make an empty image at ``path`` that stands on the QCOW2 image ``backing``."""
+    _run("create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", _plain(path))
+
+
+def create_overlay_unseen(path: str, backing: str, size: int) -> None:
+    """
+    Make an empty image that will stand on a QCOW2 image which is not there yet.
+
+    :param size: bytes that the guest sees, those of the backing image
+    """
+    where = ("-u", "-b", backing, "-F", "qcow2")
+    _run("create", "-q", "-f", "qcow2", *where, _plain(path), str(size))
+
+
+def create_blank(path: str, size: str) -> None:
+    """
+    Make an empty image that stands on nothing.
+
+    :param size: bytes, or with one of qemu-img's suffixes
+    """
+    _run("create", "-q", "-f", "qcow2", _plain(path), size)
+
+
+def rename_backing(path: str, backing: str, backing_format: str = "qcow2") -> None:
+    """Write another name for the same backing content into an image; an empty one for none."""
+    where = ["-b", backing, "-F", backing_format] if backing else ["-b", ""]
+    _run("rebase", "-q", "-u", "-f", "qcow2", *where, _plain(path))
+
+
+def move_content(path: str, backing: str) -> None:
+    """Make an image stand on another backing image, taking in what differs between the two."""
+    where = ["-b", backing, "-F", "qcow2"] if backing else ["-b", ""]
+    _run("rebase", "-q", "-f", "qcow2", *where, _plain(path), timeout=_LONG)
+
+
+def convert(source: str, target: str, source_format: str) -> None:
+    """Make one QCOW2 image of all that an image and its backing images hold."""
+    _run(
+        *("convert", "-q", "-f", source_format, "-O", "qcow2"),
+        *(_plain(source), _plain(target)),
+        timeout=_LONG,
+    )
+
+
+def same_guest_content(one: str, other: str) -> bool:
+    """Tell whether a guest would see the same disk in two QCOW2 images."""
+    command = ("compare", "-q", "-f", "qcow2", "-F", "qcow2", _plain(one), _plain(other))
+    try:
+        _run(*command, timeout=_LONG)
+    except ToolFailed as error:
+        if "status 1" in str(error):
+            return False
+        raise
+    return True
+
+
+def check(path: str) -> None:
+    """
+    Make sure that an image is sound; leaked clusters do no harm.
+
+    :raises ToolFailed: it is damaged; the text says how
+    """
+    _run("check", "-q", "-f", "qcow2", _plain(path), timeout=_LONG, fine=_HARMLESS)

@@ -1,0 +1,1 @@
+"""The public state interface, in the terms of Avocado-VT."""

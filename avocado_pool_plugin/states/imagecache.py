@@ -1,0 +1,290 @@
+"""
+The states of one image in the local cache: get, set and unset, with the VM's working image.
+
+Nothing here knows of test params or pools. The order of steps, and what a cut between any two of
+them leaves, is what matters (docs/decisions/0003-set-moves-the-image.md).
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, users
+from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
+from avocado_pool_plugin.core.dependents import Guard, check_replace, states_on
+from avocado_pool_plugin.core.errors import (
+    ChainBroken,
+    FileCorrupt,
+    StateMissing,
+    StateNeeded,
+)
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.place import place
+from avocado_pool_plugin.core.qcow2 import Header, check_movable, in_use, read_header
+from avocado_pool_plugin.states import bases, moves
+from avocado_pool_plugin.states.workplace import Workplace, name_parent
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+class ImageCache(Workplace):
+    """The verbs on the states of one image in the local cache; see :class:`Workplace`."""
+
+    def recover(self) -> list[str]:
+        """Complete what a killed process began; return what was done, in words."""
+        return moves.recover(self)
+
+    def show(self) -> list[str]:
+        """Return the names of the states."""
+        self.recover()
+        return chain.states_in(self.home)
+
+    # -- get ---------------------------------------------------------------------------------
+
+    def get(self, state: str) -> None:
+        """
+        Make the VM's image a fresh overlay on a state; what was in the image is gone.
+
+        :raises StateMissing: the state or one that it stands on is not in the cache
+        :raises FileCorrupt: a file of its chain is not what was recorded
+        :raises ImageInUse: a QEMU has the image open
+        """
+        self.recover()
+        path = self.file_of(state)
+        if not os.path.exists(path):
+            raise StateMissing(f"state {state!r} of {self.title} is not in the cache ({path})")
+        self.require_closed()
+        with locks.hold(path, self.policy.timeout):
+            chain.verify(self.home, state, self.policy, self.seen_dir)
+            self.fresh_overlay(path)
+
+    # -- set ---------------------------------------------------------------------------------
+
+    def set(self, state: str) -> bool:
+        """
+        Make the VM's image a state, and the VM's image a fresh overlay on it.
+
+        :returns: False if there is another such state that others stand on, which was kept
+        :raises StateMissing: there is no image
+        :raises ImageRefused: the image can't be a state
+        :raises ImageInUse: a QEMU has the image open
+        :raises StateNeeded: a QEMU has an overlay on the old state open
+        :raises ChainBroken: the image stands on something else than when it was made
+        """
+        self.recover()
+        path = self.file_of(state)
+        header = self._usable_header()
+        durable.make_meta(path, self.policy.fsync)
+        started = time.monotonic()
+        with locks.hold(path, self.policy.timeout):
+            parent = self._bring_parent(header)
+            below = list(chain.walk(parent, chain.parent_in(self.home))) if parent else []
+            needed_by = [] if self.policy.cascade else self._needed_by(path)
+            if state in below:
+                done = self._refine(path, below, needed_by)
+            elif needed_by:
+                done = self._repair(path, parent, needed_by)
+            else:
+                done = self._become(path, header, parent)
+        if done:
+            size, seconds = os.path.getsize(path) / 2**20, time.monotonic() - started
+            LOG.debug("%s of %s: %s, %.1f MiB in %.2f s", path, self.title, done, size, seconds)
+        return bool(done)
+
+    def _usable_header(self) -> Header:
+        if not os.path.isfile(self.image):
+            raise StateMissing(
+                f"image {self.image} of {self.title} does not exist, there is nothing to save"
+            )
+        header = read_header(self.image)
+        check_movable(self.image, header)
+        self.require_closed()
+        return header
+
+    def _bring_parent(self, header: Header) -> str:
+        """Return the state that the image stands on; one outside of the cache is brought in."""
+        backing = chain.named_backing(header, self.image, self.home)
+        if backing.outside:
+            return bases.bring_in(
+                backing.outside, header.backing_format, self.home, self.policy, self.seen_dir
+            )
+        if not backing.state:
+            return ""
+        path = self.file_of(backing.state)
+        if not self.stands_on(path):
+            above = os.path.dirname(os.path.join(os.path.dirname(self.image), header.backing))
+            bases.bring_chain(above, backing.state, self.home, self.policy)
+        chain.verify(self.home, backing.state, self.policy, self.seen_dir)
+        self._check_unchanged(path)
+        return backing.state
+
+    def _check_unchanged(self, path: str) -> None:
+        """Make sure that the state under the image is the one that the image was made on."""
+        user, known = users.registered(path, self.image), knowledge.peek(path, self.seen_dir)
+        if user and known and user.generation not in ("", known.info.generation):
+            raise ChainBroken(
+                f"image {self.image} of {self.title} was made on another version of {path} than "
+                f"the one there now, its content is not usable; get the state and run again"
+            )
+
+    def _needed_by(self, path: str) -> list[str]:
+        """
+        Return what stands on the state that is to be set, in words.
+
+        :raises StateNeeded: an overlay on it is open
+        """
+        others = users.users_of(path, self.image)
+        opened = [user for user in others if user.open]
+        if opened:
+            raise StateNeeded(
+                f"{path} can't be set, it is in use by {'; '.join(map(str, opened))}; end what "
+                f"runs on it first"
+            )
+        files = [path, *(os.path.join(pool, os.path.basename(path)) for pool in self.pools)]
+        tops = [top for file in files if os.path.exists(file) for top in states_on(file)]
+        return [*tops, *map(str, others)]
+
+    def _become(self, path: str, header: Header, parent: str) -> str:
+        """Make the image the state: by rename, or by copy from elsewhere or with snapshots."""
+        self._make_way(path)
+        if self._can_move(header):
+            moves.image_to_state(self, path, header, parent)
+            return "image moved"
+        with self._copied(path, parent) as (part, digest):
+            place(part, path, replace(self.info_on(parent), digest=digest), self.policy)
+        if header.snapshots:
+            LOG.info("%s keeps its internal snapshots, and so its content", self.image)
+        else:
+            self.fresh_overlay(path)
+        return "image copied"
+
+    def _can_move(self, header: Header) -> bool:
+        """Tell whether the image's file itself can become the state."""
+        image = os.stat(self.image)
+        return (
+            not header.snapshots
+            and not os.path.islink(self.image)
+            and image.st_nlink == 1
+            and image.st_dev == os.stat(os.path.join(self.home, layout.META)).st_dev
+        )
+
+    @contextlib.contextmanager
+    def _copied(self, path: str, parent: str) -> Iterator[tuple[str, str | None]]:
+        """Give a copy of the image on its way to be a state, and its digest if that is known."""
+        if not can_clone(self.image, path):
+            require_space(self.home, allocated(self.image), f"state {path}")
+        with durable.new_part(path, self.policy.fsync) as part:
+            digest = copy_file(self.image, part).digest
+            before = read_header(part)
+            name_parent(part, parent)
+            yield part, digest if read_header(part) == before else None
+
+    def _make_way(self, path: str) -> None:
+        """Send what stands on the old state to the trash; only by request is there anything."""
+        if os.path.lexists(path):
+            check_replace(path, None, Guard(own=self.image, cascade=self.policy.cascade))
+
+    def _repair(self, path: str, parent: str, needed_by: list[str]) -> str:
+        """Set a state that others stand on: only content that it should have anyway."""
+        with self._copied(path, parent) as (part, _):
+            if not self._mends(part, path):
+                return self._kept(path, needed_by)
+            place(part, path, self.info_on(parent), self.policy)
+        return "repaired"
+
+    def _mends(self, part: str, path: str) -> bool:
+        """Tell whether the state is corrupt or gone and this is what it was recorded to be."""
+        try:
+            if knowledge.identify(path, self.policy, self.seen_dir) is None:
+                return False
+        except FileCorrupt as error:
+            found = knowledge.read_digest(part, None)
+            return found is not None and found[0] == error.expected
+        return False
+
+    def _kept(self, path: str, needed_by: list[str]) -> str:
+        """Say why a state is not replaced; empty if it differs from the image."""
+        if os.path.exists(path) and qemu.same_guest_content(self.image, path):
+            LOG.info("%s of %s has this content already, nothing to do", path, self.title)
+            return "same content"
+        LOG.warning(
+            "%s of %s is kept as it is, others stand on it: %s; set_cascade=yes replaces it and "
+            "sends them to the trash",
+            *(path, self.title, ", ".join(needed_by)),
+        )
+        return ""
+
+    def _refine(self, path: str, below: list[str], needed_by: list[str]) -> str:
+        """Set a state that the image stands on: the content of both becomes the new state."""
+        if needed_by:
+            return self._kept(path, needed_by)
+        merged = below[: below.index(os.path.basename(path).removesuffix(IMAGE_SUFFIX)) + 1]
+        parent = below[len(merged)] if len(merged) < len(below) else ""
+        files = [self.image, *map(self.file_of, merged)]
+        require_space(self.home, sum(map(allocated, files)), f"state {path}")
+        with durable.new_part(path, self.policy.fsync) as part:
+            copy_file(self.image, part)
+            qemu.move_content(part, self.file_of(parent) if parent else "")
+            name_parent(part, parent)
+            # until it is made anew, the image reads the same on the new state as on the old one
+            place(part, path, self.info_on(parent), self.policy)
+        self.fresh_overlay(path)
+        self._make_way(path)
+        return "image merged"
+
+    # -- unset -------------------------------------------------------------------------------
+
+    def unset(self, state: str) -> None:
+        """
+        Remove a state; an image that stands on it takes its content over.
+
+        :raises StateNeeded: states or open overlays stand on it
+        """
+        self.recover()
+        path = self.file_of(state)
+        with locks.hold(path, self.policy.timeout):
+            if not os.path.lexists(path):
+                return
+            own = self.stands_on(path)
+            if own and in_use(self.image):
+                raise StateNeeded(
+                    f"{path} can't be removed, image {self.image} stands on it and is open in a "
+                    f"running QEMU; shut that VM down first"
+                )
+            check_replace(path, None, Guard(own=self.image, cascade=self.policy.cascade))
+            if own:
+                chain.verify(self.home, state, self.policy, self.seen_dir)
+                self._check_unchanged(path)
+            if own and self._can_give(path):
+                moves.state_to_image(self, path)
+                return
+            if own:
+                self._take_over(path)
+            trash.throw(path, self.policy.fsync)
+
+    def _can_give(self, path: str) -> bool:
+        """Tell whether the state's file itself can become the image: nothing was written on it."""
+        user, state = users.registered(path, self.image), os.stat(path)
+        return (
+            user is not None
+            and user.untouched
+            and not os.path.islink(path)
+            and state.st_nlink == 1
+            and state.st_dev == os.stat(self.image).st_dev
+        )
+
+    def _take_over(self, path: str) -> None:
+        """Write the content of the state that is about to go into the image on it."""
+        parent = chain.backing_of(path).state
+        directory, needed = os.path.dirname(self.image), allocated(path) + allocated(self.image)
+        require_space(directory, needed, f"image {self.image} with the content of {path}")
+        with durable.new_part(self.image, self.policy.fsync) as part:
+            copy_file(self.image, part)
+            qemu.move_content(part, self.file_of(parent) if parent else "")
+            if self.policy.fsync:
+                durable.sync_file(part)
+            os.rename(part, self.image)

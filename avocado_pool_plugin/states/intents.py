@@ -1,0 +1,147 @@
+"""
+Notes of what a set or unset is about to do to an image, so that a cut in the middle is completed.
+
+Between the moment when the VM's image was moved away and the moment when a fresh overlay is in its
+place there is no image. Whoever comes next finds the note and finishes the work.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+
+from avocado_pool_plugin.core import durable, layout
+
+#: Intents that this very process is working on.
+_ACTIVE: set[str] = set()
+#: After this many seconds an intent of another host is nobody's.
+_ABANDONED = 3600.0
+
+
+@dataclass(frozen=True)
+class Intent:
+    """
+    What is being done.
+
+    :param verb: ``set`` (the image becomes the state) or ``unset`` (the state becomes the image)
+    :param state: file of the state
+    :param image: the VM's working image
+    :param part: where the moved file is meanwhile
+    :param backing: backing name that the moved file is to have, empty for none
+    :param undo_backing: backing name that it had
+    :param inode: of the file that is moved
+    :param mode: permission bits that it had
+    :param overlay: the prepared fresh overlay (set only)
+    :param host: where the process runs
+    :param pid: the process
+    :param started: when the process was started, in clock ticks since boot
+    :param since: when the intent was noted, in seconds since 1970
+    """
+
+    verb: str
+    state: str
+    image: str
+    part: str
+    backing: str
+    undo_backing: str
+    inode: int
+    mode: int
+    overlay: str
+    host: str
+    pid: int
+    started: str
+    since: float
+
+    @property
+    def path(self) -> str:
+        """Where the intent is noted."""
+        directory = layout.intents_dir(os.path.dirname(self.state))
+        return os.path.join(directory, f"{os.path.basename(self.part)}.json")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that noted it may still be at work."""
+        if self.host != socket.gethostname():
+            return time.time() - self.since < _ABANDONED
+        if self.pid == os.getpid():
+            return self.path in _ACTIVE
+        return self.started != "" and _started(self.pid) == self.started
+
+
+def new_intent(
+    *,
+    verb: str,
+    state: str,
+    image: str,
+    part: str,
+    backing: str,
+    undo_backing: str,
+    overlay: str,
+) -> Intent:
+    """Return an intent of this process about the file that is to be moved."""
+    moved = os.stat(image if verb == "set" else state)
+    return Intent(
+        verb=verb,
+        state=state,
+        image=image,
+        part=part,
+        backing=backing,
+        undo_backing=undo_backing,
+        inode=moved.st_ino,
+        mode=moved.st_mode & 0o7777,
+        overlay=overlay,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=_started(os.getpid()),
+        since=time.time(),
+    )
+
+
+def _started(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def note(intent: Intent, fsync: bool) -> None:
+    """Write an intent down before anything is moved."""
+    durable.make_dirs(os.path.dirname(intent.path), fsync)
+    _ACTIVE.add(intent.path)
+    durable.write_whole(intent.path, json.dumps(asdict(intent)).encode(), fsync)
+
+
+def drop(intent: Intent) -> None:
+    """Forget an intent whose work is done or undone."""
+    durable.unlink(intent.path)
+    _ACTIVE.discard(intent.path)
+
+
+def leave(intent: Intent) -> None:
+    """Leave an intent for the next operation to complete."""
+    _ACTIVE.discard(intent.path)
+
+
+def found(directory: str) -> list[Intent]:
+    """Return the intents in a directory of states that nobody is working on any more."""
+    home = layout.intents_dir(directory)
+    intents = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(os.listdir(home)):
+            intent = _load(os.path.join(home, name))
+            if intent is not None and not intent.alive:
+                intents.append(intent)
+    return intents
+
+
+def _load(path: str) -> Intent | None:
+    if not path.endswith(".json"):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Intent(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None  # never written completely: nothing was moved yet

@@ -1,0 +1,165 @@
+"""
+Moves between a VM's image and a state's file, by rename, and their completion after a cut.
+
+Both take the same time at any size. In between there is no image; an intent says so, and whoever
+comes next carries it out. Every step may have been done already when it is carried out again.
+"""
+
+import logging
+import os
+from dataclasses import replace
+
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import chain, durable, layout, locks, trash
+from avocado_pool_plugin.core.errors import PoolError
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.place import place
+from avocado_pool_plugin.core.qcow2 import Header, read_header
+from avocado_pool_plugin.states import intents
+from avocado_pool_plugin.states.intents import Intent
+from avocado_pool_plugin.states.workplace import Workplace, backing_name, name_parent
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> None:
+    """
+    Rename the image to be a state, and put a fresh overlay on it in its place.
+
+    :param path: file of the state; what was there goes to the trash
+    :param parent: state that the image stands on, empty for none
+    """
+    with durable.new_part(work.image, work.policy.fsync) as overlay:
+        # all that needs room is done before anything is moved
+        qemu.create_overlay_unseen(overlay, path, header.virtual_size)
+        if work.policy.fsync:
+            durable.sync_file(overlay)
+        intent = intents.new_intent(
+            verb="set",
+            state=path,
+            image=work.image,
+            part=layout.part_path(path, durable.new_token()),
+            backing=backing_name(parent),
+            undo_backing=header.backing,
+            overlay=overlay,
+        )
+        intents.note(intent, work.policy.fsync)
+        try:
+            _carry_out_set(work, intent)
+        except BaseException:
+            _undo_set(intent)
+            raise
+
+
+def state_to_image(work: Workplace, path: str) -> None:
+    """Rename a state to be the image that stands on it and holds nothing of its own."""
+    durable.make_meta(work.image, work.policy.fsync)
+    header = read_header(path)
+    parent = chain.named_backing(header, path, work.home).state
+    intent = intents.new_intent(
+        verb="unset",
+        state=path,
+        image=work.image,
+        part=layout.part_path(work.image, durable.new_token()),
+        backing=work.file_of(parent) if parent else "",
+        undo_backing=header.backing,
+        overlay="",
+    )
+    intents.note(intent, work.policy.fsync)
+    try:
+        _carry_out_unset(work, intent)
+    finally:
+        intents.leave(intent)
+
+
+def _carry_out_set(work: Workplace, intent: Intent) -> None:
+    if _inode(intent.image) == intent.inode:
+        os.rename(intent.image, intent.part)
+        _sync(work, intent)
+    if os.path.exists(intent.part):
+        parent = intent.backing.removesuffix(IMAGE_SUFFIX)
+        name_parent(intent.part, parent)
+        place(intent.part, intent.state, work.info_on(parent), work.policy)
+    if os.path.exists(intent.image):
+        pass
+    elif os.path.exists(intent.overlay):
+        os.rename(intent.overlay, intent.image)
+        work.register(intent.state)
+    else:
+        work.fresh_overlay(intent.state)
+    _sync(work, intent)
+    intents.drop(intent)
+
+
+def _undo_set(intent: Intent) -> None:
+    """Give the image back after a failure, or leave the intent for the next operation."""
+    try:
+        if os.path.exists(intent.part) and not os.path.exists(intent.image):
+            if read_header(intent.part).backing != intent.undo_backing:
+                qemu.rename_backing(intent.part, intent.undo_backing)
+            os.chmod(intent.part, intent.mode)
+            os.rename(intent.part, intent.image)
+        if os.path.exists(intent.image):
+            intents.drop(intent)
+    except (OSError, PoolError) as error:
+        LOG.error(
+            "%s could not be given back (%s); the next operation on its states completes the set",
+            intent.image,
+            error,
+        )
+    finally:
+        intents.leave(intent)
+
+
+def _carry_out_unset(work: Workplace, intent: Intent) -> None:
+    if _inode(intent.state) == intent.inode:
+        os.rename(intent.state, intent.part)
+        _sync(work, intent)
+    if os.path.exists(intent.part):
+        os.chmod(intent.part, 0o644)
+        if read_header(intent.part).backing != intent.backing:
+            qemu.rename_backing(intent.part, intent.backing)
+        os.rename(intent.part, intent.image)
+    if not os.path.lexists(intent.state):
+        trash.forget(intent.state)
+    _sync(work, intent)
+    intents.drop(intent)
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _sync(work: Workplace, intent: Intent) -> None:
+    if work.policy.fsync:
+        durable.sync_dir(os.path.dirname(intent.image))
+        durable.sync_dir(layout.meta_dir(intent.image))
+        durable.sync_dir(os.path.dirname(intent.state))
+        durable.sync_dir(layout.meta_dir(intent.state))
+
+
+def recover(work: Workplace) -> list[str]:
+    """
+    Complete what a killed process began on the states of an image.
+
+    :returns: what was done, in words
+    """
+    done = []
+    for intent in intents.found(work.home):
+        with locks.hold(intent.state, work.policy.timeout):
+            if not os.path.exists(intent.path):
+                continue  # someone else completed it while we waited
+            own = replace(work, image=intent.image)
+            if intent.verb == "unset":
+                _carry_out_unset(own, intent)
+            elif _inode(intent.image) == intent.inode:
+                intents.drop(intent)  # the image was not moved yet: the set never happened
+            else:
+                _carry_out_set(own, intent)
+            durable.unlink(intent.overlay or intent.part)
+        done.append(f"{intent.verb} of {intent.state} from {intent.image}")
+        LOG.warning("completed an interrupted %s", done[-1])
+    return done

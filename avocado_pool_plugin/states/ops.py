@@ -1,0 +1,288 @@
+"""The file operations behind the documented interface: ``TransferOps``."""
+
+import contextlib
+import itertools
+import logging
+import os
+from typing import Any, NoReturn
+
+from avocado_pool_plugin import params as settings
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import plan
+from avocado_pool_plugin.core.dependents import Guard
+from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused, LocationRefused
+from avocado_pool_plugin.core.link import LinkStore
+from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.core.progress import LogProgress
+from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.core.store import LocalStore, Moved
+from avocado_pool_plugin.states import images, report
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+class TransferOps:
+    """
+    Verbs on single files between cache and pool; users may subclass or replace it.
+
+    Each verb finds the kind of a location and calls ``<verb>_local``, ``<verb>_link`` (both with
+    the plain path) or ``<verb>_remote`` (with the whole location). Errors: core/errors.py.
+    """
+
+    #: Sessions with remote hosts.
+    _session_cache: dict[Any, Any] = {}  # noqa: RUF012 - shared by all, as documented
+
+    @classmethod
+    def get_session(cls, host: str, params: Any) -> NoReturn:
+        """
+        Return a session with a remote host.
+
+        :raises LocationRefused: always; there is no remote store yet
+        """
+        raise LocationRefused(
+            f"location '{host}:...' is on a remote host, which this version can't reach; use a "
+            f"local or mounted directory (':/dir')"
+        )
+
+    # -- verbs -------------------------------------------------------------------------------
+
+    @classmethod
+    def list_paths(cls, pool_path: str, params: Any) -> list[str]:
+        """Return the names in a directory, none if it does not exist."""
+        return cls._verb("list", pool_path)(_plain(pool_path), params)  # type: ignore[no-any-return]
+
+    @classmethod
+    def compare(cls, cache_path: str, pool_path: str, params: Any) -> bool:
+        """Tell whether both files exist and have the same content."""
+        verb = cls._verb("compare", pool_path)
+        return verb(cache_path, _plain(pool_path), params)  # type: ignore[no-any-return]
+
+    @classmethod
+    def download(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """Make the cache's file equal to the pool's."""
+        verb = cls._verb("download", pool_path)
+        return verb(cache_path, _plain(pool_path), params)  # type: ignore[no-any-return]
+
+    @classmethod
+    def upload(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """Make the pool's file equal to the cache's."""
+        verb = cls._verb("upload", pool_path)
+        return verb(cache_path, _plain(pool_path), params)  # type: ignore[no-any-return]
+
+    @classmethod
+    def delete(cls, pool_path: str, params: Any) -> None:
+        """Remove a file from the pool."""
+        cls._verb("delete", pool_path)(_plain(pool_path), params)
+
+    @classmethod
+    def get_parent(cls, pool_path: str, params: Any) -> str:
+        """Return the state that an image state stands on, empty for none."""
+        return cls._verb("parent", pool_path)(_plain(pool_path), params)  # type: ignore[no-any-return]
+
+    @classmethod
+    def plan(cls, files: list[tuple[str, str]], params: Any, down: bool) -> plan.Plan | None:
+        """
+        Make sure that a transfer can be done, before its first file is touched.
+
+        :param files: path in the cache and location in the pool of each file, parents first
+        :raises StateMissing: a file of the chain is not where it is to come from
+        :raises SpaceMissing: the whole does not fit
+        :raises LinkRefused: a file of the chain can't be linked
+        :raises ChainBroken: the pool has another parent than the one that is to be published
+        """
+        if any(Location.parse(pool_path).remote for _, pool_path in files):
+            return None
+        pairs = [(cache_path, _plain(pool_path)) for cache_path, pool_path in files]
+        if down and any(Location.parse(pool_path).link for _, pool_path in files):
+            for cache_path, path in pairs:
+                cls._link(params, "get").linkable(path, cache_path)
+            return None
+        if down:
+            pairs = [(path, cache_path) for cache_path, path in pairs]
+        else:
+            _check_parents(cls._local(params, "set"), pairs)
+        found = plan.plan_transfer(pairs, images.seen_dir(params))
+        plan.check_space(found)
+        LOG.debug("planned:\n%s", found)
+        return found
+
+    @classmethod
+    def _verb(cls, name: str, pool_path: str) -> Any:
+        location = Location.parse(pool_path)
+        kind = "remote" if location.remote else "link" if location.link else "local"
+        return getattr(cls, f"{name}_{kind}")
+
+    # -- local directories -------------------------------------------------------------------
+
+    @classmethod
+    def _local(cls, params: Any, do: str) -> LocalStore:
+        return LocalStore(*_store_arguments(params, do))
+
+    @classmethod
+    def list_local(cls, pool_path: str, params: Any) -> list[str]:
+        """See :meth:`list_paths`."""
+        return cls._local(params, "show").names(pool_path)
+
+    @classmethod
+    def compare_local(cls, cache_path: str, pool_path: str, params: Any) -> bool:
+        """See :meth:`compare`."""
+        return _compare(cls._local(params, "get"), cache_path, pool_path)
+
+    @classmethod
+    def download_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`download`."""
+        return _fetch(cls._local(params, "get"), cache_path, pool_path)
+
+    @classmethod
+    def upload_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`upload`."""
+        return _publish(cls._local(params, "set"), cache_path, pool_path)
+
+    @classmethod
+    def delete_local(cls, pool_path: str, params: Any) -> None:
+        """See :meth:`delete`."""
+        cls._local(params, "unset").remove(pool_path)
+
+    @classmethod
+    def parent_local(cls, pool_path: str, params: Any) -> str:
+        """See :meth:`get_parent`."""
+        return cls._local(params, "get").parent(pool_path)
+
+    # -- linked directories ------------------------------------------------------------------
+
+    @classmethod
+    def _link(cls, params: Any, do: str) -> LinkStore:
+        return LinkStore(*_store_arguments(params, do))
+
+    @classmethod
+    def list_link(cls, pool_path: str, params: Any) -> list[str]:
+        """See :meth:`list_paths`."""
+        return cls.list_local(pool_path, params)
+
+    @classmethod
+    def compare_link(cls, cache_path: str, pool_path: str, params: Any) -> bool:
+        """See :meth:`compare`."""
+        return cls.compare_local(cache_path, pool_path, params)
+
+    @classmethod
+    def download_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`download`; the cache's file becomes a symlink."""
+        return _fetch(cls._link(params, "get"), cache_path, pool_path)
+
+    @classmethod
+    def upload_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`upload`; a symlink is refused."""
+        return _publish(cls._link(params, "set"), cache_path, pool_path)
+
+    @classmethod
+    def delete_link(cls, pool_path: str, params: Any) -> None:
+        """See :meth:`delete`."""
+        cls.delete_local(pool_path, params)
+
+    @classmethod
+    def parent_link(cls, pool_path: str, params: Any) -> str:
+        """See :meth:`get_parent`."""
+        return cls.parent_local(pool_path, params)
+
+    # -- remote hosts ------------------------------------------------------------------------
+
+    @classmethod
+    def list_remote(cls, pool_path: str, params: Any) -> list[str]:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+    @classmethod
+    def compare_remote(cls, cache_path: str, pool_path: str, params: Any) -> bool:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+    @classmethod
+    def download_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+    @classmethod
+    def upload_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+    @classmethod
+    def delete_remote(cls, pool_path: str, params: Any) -> None:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+    @classmethod
+    def parent_remote(cls, pool_path: str, params: Any) -> str:
+        """See :meth:`get_session`."""
+        cls.get_session(Location.parse(pool_path).label, params)
+
+
+def _plain(pool_path: str) -> str:
+    """Return what the functions of a kind are given: the path, for remote ones the location."""
+    location = Location.parse(pool_path)
+    return str(location) if location.remote else location.path
+
+
+def _store_arguments(params: Any, do: str) -> tuple[Any, ...]:
+    policy = settings.policy(params, do)
+    own = None
+    if params.get("image_name"):
+        with contextlib.suppress(ImageRefused, KeyError):
+            own = os.path.abspath(images.image_path(params))
+    guard = Guard(own=own, cascade=policy.cascade)
+    return policy, qemu.rename_backing, images.seen_dir(params), guard
+
+
+def _compare(store: LocalStore, cache_path: str, pool_path: str) -> bool:
+    here, there = _info(store, cache_path), _info(store, pool_path)
+    return bool(here and there and here.same_content(there))
+
+
+def _check_parents(store: LocalStore, pairs: list[tuple[str, str]]) -> None:
+    """Make sure that publishing a state does not replace what it stands on in the pool."""
+    if store.policy.cascade:
+        return
+    for (cache_path, pool_path), (_, above) in itertools.pairwise(pairs):
+        if os.path.dirname(pool_path) != os.path.dirname(above):
+            continue  # the next is of another image, so this one is the state itself
+        there = _info(store, pool_path)
+        if there is not None and not _compare(store, cache_path, pool_path):
+            raise ChainBroken(
+                f"{above} can't be published, it stands on {cache_path} and the pool has another "
+                f"{pool_path}; get that one and run again, or replace it with set_cascade=yes"
+            )
+
+
+def _info(store: LocalStore, path: str) -> FileInfo | None:
+    try:
+        return store.info(path)
+    except FileCorrupt as error:
+        LOG.warning("%s", error)
+        return None
+
+
+def _fetch(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
+    moved = store.fetch(pool_path, cache_path, _progress("fetching", pool_path))
+    _report("fetched", cache_path, moved, f"from {pool_path}, {moved.action}")
+    return moved
+
+
+def _publish(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
+    moved = store.publish(cache_path, pool_path, _progress("publishing", cache_path))
+    _report("published", pool_path, moved, f"to {pool_path}, {moved.action}")
+    return moved
+
+
+def _progress(doing: str, path: str) -> LogProgress:
+    return LogProgress(f"{doing} {path}", os.path.getsize(path) if os.path.exists(path) else 0)
+
+
+def _report(verb: str, path: str, moved: Moved, where: str) -> None:
+    if not moved.changed:
+        LOG.debug("%s is there already, nothing to copy", path)
+        return
+    directory, name = os.path.split(path)
+    above, image = os.path.split(directory)
+    owner = image if name.endswith(".state") else f"{os.path.basename(above)}/{image}"
+    state = os.path.splitext(name)[0]
+    report.record(report.Event(verb, state, owner, moved.size, moved.seconds, where))

@@ -1,0 +1,313 @@
+"""
+The policies: which states of which objects are shown, checked, got, set and unset, and when.
+
+The documented interface of avocado-i2n's ``states.setup``: objects come from ``states_chain``, the
+backend of each from its ``states`` param, and a mode of two letters says what to do if the state
+exists (first letter) and if it does not (second letter).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from avocado.core import exceptions
+
+from avocado_pool_plugin import params as settings
+from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.core.names import ROOTS, check_name
+from avocado_pool_plugin.states.backends import StateBackend, load_backends
+
+__all__ = [
+    "BACKENDS",
+    "ROOTS",
+    "StateBackend",
+    "check_states",
+    "get_states",
+    "pop_states",
+    "push_states",
+    "set_states",
+    "show_states",
+    "unset_states",
+]
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: State backends by the name that the ``states`` param gives; from installed packages.
+BACKENDS = load_backends()
+
+#: Backend of each object type whose ``states`` param is not set.
+_DEFAULT_BACKENDS = {"images": "qcow2ext", "vms": "ramfile"}
+_DEFAULT_CHAIN = "vms images"
+_ABORT, _DO, _SKIP = "abort", "do", "skip"
+_WORDS = {"a": "abort", "r": "reuse", "f": "force", "i": "ignore"}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """
+    What the letters of a verb's mode mean.
+
+    :param mode: the default mode
+    :param exists: what to do for each first letter
+    :param missing: what to do for each second letter
+    """
+
+    mode: str
+    exists: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+VERBS = {
+    "get": Verb("ra", {"a": _ABORT, "r": _DO, "i": _SKIP}, {"a": _ABORT, "i": _SKIP}),
+    "set": Verb("ff", {"a": _ABORT, "r": _SKIP, "f": _DO}, {"a": _ABORT, "f": _DO}),
+    "unset": Verb("fi", {"r": _SKIP, "f": _DO}, {"a": _ABORT, "i": _SKIP}),
+    "check": Verb("rf", {"r": _DO, "f": _DO}, {"r": _SKIP, "f": _DO}),
+}
+
+
+def _objects(params: Any, above: tuple[tuple[str, str], ...] = ()) -> Iterator[Any]:
+    """
+    Yield the params of each stateful object, innermost first.
+
+    :param above: name and type of the objects that this one is part of
+    """
+    chain = (params.get("states_chain") or _DEFAULT_CHAIN).split()
+    kind = chain[len(above)]
+    for name in params.objects(kind):
+        path = (*above, (name, kind))
+        own = params.object_params(name)
+        own[kind] = name
+        own["object_name"] = "/".join(part for part, _ in path)
+        own["object_type"] = "/".join(part for _, part in path)
+        if kind != chain[-1]:
+            yield from _objects(own, path)
+        # what is set for the type of an object does not reach the objects within it
+        yield _with_defaults(own.object_params(kind), kind)
+
+
+def _with_defaults(params: Any, kind: str) -> Any:
+    if not params.get("states") and kind in _DEFAULT_BACKENDS:
+        params["states"] = _DEFAULT_BACKENDS[kind]
+    if not params.get("object_id") and params.get("vms"):
+        params["object_id"] = params["vms"]
+    return params
+
+
+def _stateful(params: Any) -> Iterator[Any]:
+    """Yield the params of each object that is not to be skipped."""
+    for own in _objects(params):
+        kind, skipped = own["object_type"], own.objects("skip_types")
+        if kind in skipped or kind.rpartition("/")[2] in skipped:
+            LOG.debug("skipping %s, a state of type %s", own["object_name"], kind)
+        elif kind.rpartition("/")[2] == "images" and settings.flag(own, "image_readonly"):
+            LOG.warning("skipping %s, a read-only image has no states", own["object_name"])
+        else:
+            yield own
+
+
+def _backend(params: Any) -> Any:
+    if not params.get("states"):
+        raise SettingRefused(
+            f"no state backend is set for {params['object_name']} ({params['object_type']}); set "
+            f"states_{params['object_type'].rpartition('/')[2]} to one of "
+            f"{', '.join(sorted(BACKENDS))}"
+        )
+    return BACKENDS[params["states"]]
+
+
+def _instance(params: Any, env: Any) -> Any:
+    """Return the vm that an object is or is part of, the env for nets, None without env."""
+    if env is None or params["object_type"] == "nets":
+        return env
+    return env.get_vm(params["vms"])
+
+
+def _letters(verb: str, params: Any) -> tuple[str, str]:
+    """Return what the mode of a verb says to do if the state exists, and if it does not."""
+    table, mode = VERBS[verb], params.get(f"{verb}_mode") or VERBS[verb].mode
+    if len(mode) != 2 or mode[0] not in table.exists or mode[1] not in table.missing:
+        raise exceptions.TestError(
+            f"Invalid policy {verb}_mode = {mode!r} for {params['object_name']}: the first letter "
+            f"(state exists) can be {_choices(table.exists)}, the second (it does not) "
+            f"{_choices(table.missing)}"
+        )
+    return table.exists[mode[0]], table.missing[mode[1]]
+
+
+def _choices(letters: Mapping[str, str]) -> str:
+    return " or ".join(f"'{letter}' ({_WORDS[letter]})" for letter in letters)
+
+
+# -- show and check ------------------------------------------------------------------------------
+
+
+def show_states(run_params: Any, env: Any = None) -> list[str]:
+    """Return the names of the states of all objects, one after the other."""
+    states: list[str] = []
+    for params in _stateful(run_params):
+        found = list(_backend(params).show(params, _instance(params, env)))
+        LOG.info("states of %s: %s", params["object_name"], ", ".join(found) or "none")
+        states += found
+    return states
+
+
+def check_states(run_params: Any, env: Any = None) -> bool:
+    """
+    Tell whether all asked-for states (``check_state``) exist.
+
+    The object's root is looked at first: ``check_mode`` says whether one that exists is reused or
+    made anew, and whether one that does not is made or means that no state exists.
+    """
+    for params in _stateful(run_params):
+        if params.get("check_state") and not _exists("check", params, env):
+            LOG.info("state %r of %s does not exist", params["check_state"], params["object_name"])
+            return False
+    return True
+
+
+def _exists(verb: str, params: Any, env: Any) -> bool:
+    """Tell whether the state that a verb is about exists."""
+    backend, instance = _backend(params), _instance(params, env)
+    state = check_name("state", params[f"{verb}_state"])
+    if backend.needs_root or params.get("check_mode") or (state in ROOTS and verb == "check"):
+        root = _provide_root(verb, params, backend, instance)
+        if not root or state in ROOTS:
+            return root
+    elif state in ROOTS:
+        return bool(backend.check_root(params, instance))
+    asked = params.copy()
+    if verb == "check":
+        return state in backend.show(asked, instance)
+    asked["show_location"] = asked.get(f"{verb}_location") or asked.get("show_location", "")
+    if isinstance(backend, type) and issubclass(backend, StateBackend):
+        return backend.has(verb, asked, instance)
+    return state in backend.show(asked, instance)
+
+
+def _provide_root(verb: str, params: Any, backend: Any, instance: Any) -> bool:
+    """Bring an object's root into the condition that ``check_mode`` asks for."""
+    own = params.copy()
+    own["soft_boot"] = params.get("soft_boot") or ("yes" if verb in ("set", "check") else "no")
+    mode = params.get("check_mode") or VERBS["check"].mode
+    _letters("check", params)
+    if not backend.check_root(own, instance):
+        if mode[1] == "r":
+            return False
+        own["pool_scope"] = "own"
+        backend.set_root(own, instance)
+    elif mode[0] == "f":
+        own["pool_scope"] = "own"
+        backend.unset_root(own, instance)
+        backend.set_root(own, instance)
+    else:
+        backend.get_root(own, instance)
+    return True
+
+
+# -- get, set, unset, push, pop ------------------------------------------------------------------
+
+
+def get_states(run_params: Any, env: Any = None) -> None:
+    """
+    Bring all objects into the states asked for (``get_state``, ``get_mode``).
+
+    :raises TestAbortError: a state does not exist, or does, and the mode says abort
+    :raises TestError: the mode is none
+    """
+    _each("get", run_params, env)
+
+
+def set_states(run_params: Any, env: Any = None) -> None:
+    """Save all objects as the states asked for (``set_state``, ``set_mode``); see get_states."""
+    _each("set", run_params, env)
+
+
+def unset_states(run_params: Any, env: Any = None) -> None:
+    """Remove the states asked for (``unset_state``, ``unset_mode``); see get_states."""
+    _each("unset", run_params, env)
+
+
+def push_states(run_params: Any, env: Any = None) -> None:
+    """Save states (``push_state``) that are not there yet by default (``push_mode = af``)."""
+    for params in _pushed("push", run_params):
+        _apply("set", params, env, state=params["push_state"], mode=params.get("push_mode", "af"))
+
+
+def pop_states(run_params: Any, env: Any = None) -> None:
+    """Get and then remove states (``pop_state``; ``pop_mode``, else ``ra`` and ``fa``)."""
+    for params in _pushed("pop", run_params):
+        for verb, mode in (("get", "ra"), ("unset", "fa")):
+            _apply(verb, params, env, state=params["pop_state"], mode=params.get("pop_mode", mode))
+
+
+def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
+    for params in _stateful(run_params):
+        if params.get(f"{verb}_state") and params[f"{verb}_state"] not in ROOTS:
+            yield params
+
+
+def _each(verb: str, run_params: Any, env: Any) -> None:
+    for params in _stateful(run_params):
+        if params.get(f"{verb}_state"):
+            _do(verb, params, env)
+
+
+def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> None:
+    own = params.copy()
+    own[f"{verb}_state"], own[f"{verb}_mode"] = state, mode
+    _do(verb, own, env)
+
+
+def _do(verb: str, params: Any, env: Any) -> None:
+    """Do a verb for one object, as its mode says."""
+    state, name = params[f"{verb}_state"], params["object_name"]
+    if_exists, if_missing = _letters(verb, params)
+    exists = _exists(verb, params, env)
+    action = if_exists if exists else if_missing
+    backend, instance = _backend(params), _instance(params, env)
+    if action == _ABORT:
+        raise exceptions.TestAbortError(_reason(verb, params, exists, backend))
+    if action == _SKIP:
+        LOG.info(
+            "%s of state %r of %s is left out, it %s and the policy is %s",
+            *(verb, state, name, "exists" if exists else "does not exist"),
+            params.get(f"{verb}_mode") or VERBS[verb].mode,
+        )
+        return
+    LOG.info("%s state %r of %s", verb, state, name)
+    if state in ROOTS:
+        _do_root(verb, params, exists, backend, instance)
+    else:
+        _do_state(verb, params, exists, backend, instance)
+
+
+def _reason(verb: str, params: Any, exists: bool, backend: Any) -> str:
+    state, name = params[f"{verb}_state"], params["object_name"]
+    if exists:
+        return (
+            f"State {state!r} of {name} exists already and {verb}_mode = "
+            f"{params.get(f'{verb}_mode')} says to abort then"
+        )
+    try:
+        places = ", ".join(backend.places(verb, params))
+    except AttributeError:
+        places = params["states"]
+    return (
+        f"State {state!r} of {name} does not exist, looked at: {places}; run a test that sets it "
+        f"({verb}_mode = {params.get(f'{verb}_mode') or VERBS[verb].mode})"
+    )
+
+
+def _do_root(verb: str, params: Any, exists: bool, backend: Any, instance: Any) -> None:
+    if verb == "set" and exists and set(settings.scopes(params)) == {"own"}:
+        backend.unset_root(params, instance)
+    getattr(backend, f"{verb}_root")(params, instance)
+
+
+def _do_state(verb: str, params: Any, exists: bool, backend: Any, instance: Any) -> None:
+    if verb == "set" and exists and not getattr(backend, "replaces", False):
+        own = params.copy()
+        own["unset_state"] = params["set_state"]
+        backend.unset(own, instance)
+    getattr(backend, verb)(params, instance)

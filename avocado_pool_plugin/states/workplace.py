@@ -1,0 +1,93 @@
+"""A VM's working image and the directory of its states: what all work on the two needs."""
+
+import os
+from dataclasses import dataclass
+
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import chain, durable, knowledge, users
+from avocado_pool_plugin.core.errors import ImageInUse
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX, check_name
+from avocado_pool_plugin.core.place import new_info
+from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.qcow2 import in_use, read_header
+from avocado_pool_plugin.core.records import FileInfo
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """
+    A VM's working image and its states in the local cache.
+
+    :param home: directory of the states, ``<cache>/<object_id>/<image>``
+    :param image: the VM's working image
+    :param title: what the image is called in messages, such as ``vm1/image1``
+    :param policy: how careful and patient to be
+    :param seen_dir: where knowledge about files outside of caches is kept
+    :param pools: directories of the same image's states in pools that can be looked into
+    """
+
+    home: str
+    image: str
+    title: str
+    policy: Policy
+    seen_dir: str
+    pools: tuple[str, ...] = ()
+
+    def file_of(self, state: str) -> str:
+        """
+        Return the file of a state.
+
+        :raises NameRefused: it could not be a file name
+        """
+        return chain.state_file(self.home, check_name("state", state))
+
+    def require_closed(self) -> None:
+        """
+        Make sure that nobody uses the image.
+
+        :raises ImageInUse: a QEMU of this host has it open
+        """
+        if in_use(self.image):
+            raise ImageInUse(
+                f"image {self.image} of {self.title} is open in a running QEMU; shut that VM down "
+                f"before its states are got or set"
+            )
+
+    def fresh_overlay(self, path: str) -> None:
+        """Put an empty image that stands on a state's file in place of the VM's image."""
+        durable.make_dirs(os.path.dirname(self.image), self.policy.fsync)
+        with durable.new_part(self.image, fsync=False) as part:
+            qemu.create_overlay(part, path)
+            os.rename(part, self.image)
+        self.register(path)
+
+    def register(self, path: str) -> None:
+        """Note that the image stands on a state's file."""
+        known = knowledge.peek(path, self.seen_dir)
+        users.register(path, self.image, known.info.generation if known else "")
+
+    def info_on(self, parent: str) -> FileInfo:
+        """Return the info of content that is made now on a state (empty for none)."""
+        known = knowledge.peek(self.file_of(parent), self.seen_dir) if parent else None
+        return new_info(0, parent=parent, parent_info=known.info if known else None)
+
+    def stands_on(self, path: str) -> bool:
+        """Tell whether the image's backing file is a state's file."""
+        return os.path.isfile(self.image) and backing_path(self.image) == os.path.realpath(path)
+
+
+def backing_path(image: str) -> str:
+    """Return where an image's backing file really is, empty if it has none."""
+    name = read_header(image).backing
+    return os.path.realpath(os.path.join(os.path.dirname(image), name)) if name else ""
+
+
+def backing_name(parent: str) -> str:
+    """Return the backing name of a state that stands on another one (empty for none)."""
+    return parent + IMAGE_SUFFIX if parent else ""
+
+
+def name_parent(path: str, parent: str) -> None:
+    """Make a file beside or on its way to its state name its parent by a relative name."""
+    if read_header(path).backing != backing_name(parent):
+        qemu.rename_backing(path, backing_name(parent))
