@@ -1,0 +1,45 @@
+# Everything works on a fresh checkout: what is missing is installed first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: run test check bench clean help setup guest
+
+VENV := .venv
+BIN := $(VENV)/bin
+# how to run a program in the virtual environment
+IN_VENV := VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH"
+PACKAGE := avocado_pool_plugin
+# seconds one test may take, and further options for pytest
+TEST_TIMEOUT ?= 300
+PYTEST_ARGS ?=
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:
+	@scripts/setup.sh
+
+guest: setup
+	@examples/guest/build.sh
+
+run: guest  ## run the example suite: real virtual machines, states in .build/pool
+	@$(BIN)/python examples/run.py
+
+test: guest  ## run all tests
+	@$(IN_VENV) $(BIN)/python -m pytest tests -ra --durations=15 \
+		--timeout=$(TEST_TIMEOUT) $(PYTEST_ARGS)
+
+check: setup  ## lint, formatting, types, and which module may import which
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict $(PACKAGE)
+	@$(IN_VENV) $(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: setup  ## measure copies and state operations side by side with other tools
+	@if [ ! -e benchmarks/local.py ]; then \
+		echo "benchmarks/local.py is not there: nothing to measure." >&2; exit 1; fi
+	@$(IN_VENV) $(BIN)/python benchmarks/local.py
+
+clean:  ## remove the virtual environment, everything built, all caches
+	@rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""
+Run the example suite through the command line of Avocado, with real virtual machines.
+
+Tests whose states are in the pool already are left out. Then a second worker, with an empty
+cache of its own, starts from the states in the pool. Empty the cache (``.build/cache``) and run
+again to see that nothing is rebuilt; empty the pool (``.build/pool``), too, to begin anew.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from configure import Environment, configure, default_environment, kvm_works, stop_machines
+
+#: tests that leave the image state of their own name behind, in an order that works
+PRODUCERS = ("install", "customize")
+CONSUMERS = ("consumer_a", "consumer_b", "plain")
+#: where the states of the suite's one image are, below a cache or a pool
+STATES = Path("vm1") / "image1"
+#: what Avocado-VT says on each start about programs this suite has no use for
+NOISE = ("No python imaging library", "Virsh executable not set")
+
+
+def states(root: Path) -> dict[str, int]:
+    """Names of the states below a cache or pool, each with its size on disk in bytes."""
+    files = sorted((root / STATES).glob("*.qcow2"), key=lambda file: file.stat().st_mtime)
+    return {file.stem: file.stat().st_blocks * 512 for file in files}
+
+
+def avocado_run(env: Environment, tests: Sequence[str], *options: str) -> bool:
+    """
+    Run tests one after the other.
+
+    :return: whether all of them passed; Avocado's exit status alone is 0 for skipped ones
+    """
+    command = ["avocado", "run", "--vt-config", str(env.vt_config), *options, *tests]
+    variables = env.variables()
+    print(f"$ {shlex.join(command)}", flush=True)
+    latest = env.results / "latest"
+    before = latest.resolve()
+    # Popen looks for the program in this process's PATH, not in the one it hands over
+    command[0] = shutil.which("avocado", path=variables["PATH"]) or "avocado"
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if not line.startswith(NOISE):
+                print(line, end="", file=sys.stderr, flush=True)
+    stop_machines(env)
+    if process.returncode != 0 or latest.resolve() == before:
+        return False
+    results = json.loads((latest / "results.json").read_text(encoding="utf-8"))
+    return bool(results["pass"] == len(tests))
+
+
+def main() -> int:
+    try:
+        env = configure(default_environment())
+    except ValueError as error:
+        sys.exit(f"run: {error}")
+    pool = Path(env.pool)
+    print(f"accelerator: {'KVM' if kvm_works() else 'TCG, KVM does not work here'}")
+
+    before = states(pool)
+    missing = [test for test in PRODUCERS if test not in before]
+    reused = [test for test in PRODUCERS if test in before]
+    if reused:
+        what = "nothing to rebuild" if not missing else f"to build: {', '.join(missing)}"
+        print(f"{what}: {', '.join(reused)} come from the pool")
+    started = time.monotonic()
+    if not avocado_run(env, [*missing, *CONSUMERS]):
+        return 1
+
+    print("\na worker with an empty cache of its own, and the same pool:")
+    cache = env.cache.with_name("cache-of-another-worker")
+    shutil.rmtree(cache, ignore_errors=True)
+    if not avocado_run(env, ["consumer_a"], "--pool-cache", str(cache)):
+        return 1
+
+    print(f"\n{time.monotonic() - started:.0f} s in all. States:")
+    for root in (pool, env.cache, cache):
+        sizes = [f"{name} ({size / 1024:.0f} KiB)" for name, size in states(root).items()]
+        print(f"{os.path.relpath(root)}: {', '.join(sizes) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
