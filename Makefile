@@ -32,7 +32,7 @@ test: guest  ## run all tests
 check: setup  ## lint, formatting, types, and which module may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict $(PACKAGE)
+	@$(BIN)/mypy $(PACKAGE)
 	@$(IN_VENV) $(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench: setup  ## measure copies and state operations side by side with other tools

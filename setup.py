@@ -33,14 +33,8 @@ setup(
         "avocado.plugins.test.pre": ["pool = avocado_pool_plugin.plugins.test:PoolPreTest"],
         "avocado.plugins.test.post": ["pool = avocado_pool_plugin.plugins.test:PoolPostTest"],
         "avocado.plugins.job.prepost": ["pool = avocado_pool_plugin.plugins.job:PoolJob"],
-        "avocado.plugins.runnable.runner": [
-            "pool-recover = avocado_pool_plugin.plugins.recover:PoolRecoverRunner",
-        ],
         "avocado.plugins.states": [
             "qcow2ext = avocado_pool_plugin.states.qcow2:QCOW2ExtBackend",
-        ],
-        "console_scripts": [
-            "avocado-runner-pool-recover = avocado_pool_plugin.plugins.recover:main",
         ],
     },
     zip_safe=False,

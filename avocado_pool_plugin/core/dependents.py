@@ -7,14 +7,19 @@ they stand on goes silently: it is refused with their names, or by request they 
 
 import logging
 import os
+import time
 from dataclasses import dataclass
 
-from avocado_pool_plugin.core import chain, knowledge, records, trash, users
+from avocado_pool_plugin.core import chain, records, trash, users
 from avocado_pool_plugin.core.errors import StateNeeded
 from avocado_pool_plugin.core.names import state_name
+from avocado_pool_plugin.core.qcow2 import in_use
 from avocado_pool_plugin.core.records import FileInfo
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: Seconds for which a file may be open without anybody standing on it.
+_GLANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,10 @@ def check_replace(path: str, new: FileInfo | None, guard: Guard) -> None:
     :param new: what replaces it, None for a removal
     :raises StateNeeded: something stands on it; the text names it
     """
-    path = knowledge.resolve(path)
     if new is not None and _repairs(path, new):
         return
-    opened = [user for user in users.users_of(path, guard.own) if user.open]
-    if opened:
-        raise StateNeeded(
-            f"{path} is in use by {'; '.join(map(str, opened))}; end what runs on it first"
-        )
     tops = states_on(path, new)
+    refuse_open([path, *tops], guard.own)
     keepers = [top for top in tops if not _elsewhere(top, guard.source)]
     if keepers and not guard.cascade:
         names = ", ".join(os.path.basename(top) for top in keepers)
@@ -60,6 +60,36 @@ def check_replace(path: str, new: FileInfo | None, guard: Guard) -> None:
         LOG.warning("%s goes to the trash with the state it stands on: %s", top, trash.throw(top))
     for user in users.users_of(path, guard.own):
         LOG.warning("%s is invalid now, the state %s under it is another or gone", user, path)
+
+
+def refuse_open(files: list[str], own: str | None) -> None:
+    """
+    Refuse to touch states that a QEMU has open, by way of a registered overlay or any other.
+
+    :param own: the working overlay that the caller is about to make anew
+    :raises StateNeeded: one is open; the text says by what
+    """
+    for file in files:
+        opened = [user for user in users.users_of(file, own) if user.open]
+        if opened:
+            raise StateNeeded(
+                f"{file} is in use by {'; '.join(map(str, opened))}; end what runs on it first"
+            )
+    if own is not None and in_use(own):
+        return  # what is open under it may be open for the caller's own image only
+    for file in files:
+        if not os.path.islink(file) and _stays_in_use(file):
+            raise StateNeeded(f"{file} is in use by a running QEMU; end what runs on it first")
+
+
+def _stays_in_use(path: str) -> bool:
+    """Tell whether a QEMU has a file open for longer than a qemu-img call on its chain takes."""
+    deadline = time.monotonic() + _GLANCE
+    while in_use(path):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _repairs(path: str, new: FileInfo) -> bool:
@@ -79,9 +109,11 @@ def states_on(path: str, new: FileInfo | None = None) -> list[str]:
     found: list[str] = []
     waiting = [name] if name else []
     while waiting:
-        for child in chain.children_of(directory, waiting.pop(0)):
+        parent = waiting.pop(0)
+        for child in chain.children_of(directory, parent):
             file = chain.state_file(directory, child)
-            if file not in found and not (new and not found and _made_on(file, new)):
+            direct = parent == name
+            if file not in found and not (new and direct and _made_on(file, new)):
                 found.append(file)
                 waiting.append(child)
     return found

@@ -170,7 +170,8 @@ def _exists(verb: str, params: Any, env: Any) -> bool:
     """Tell whether the state that a verb is about exists."""
     backend, instance = _backend(params), _instance(params, env)
     state = check_name("state", params[f"{verb}_state"])
-    if backend.needs_root or params.get("check_mode") or (state in ROOTS and verb == "check"):
+    needs_root = getattr(backend, "needs_root", True) or bool(params.get("check_mode"))
+    if needs_root or (state in ROOTS and verb == "check"):
         root = _provide_root(verb, params, backend, instance)
         if not root or state in ROOTS:
             return root
@@ -275,7 +276,7 @@ def _do(verb: str, params: Any, env: Any) -> None:
             params.get(f"{verb}_mode") or VERBS[verb].mode,
         )
         return
-    LOG.info("%s state %r of %s", verb, state, name)
+    LOG.debug("%s state %r of %s", verb, state, name)
     if state in ROOTS:
         _do_root(verb, params, exists, backend, instance)
     else:

@@ -1,0 +1,50 @@
+"""Options of ``avocado run``."""
+
+from typing import Any
+
+from avocado.core.plugin_interfaces import CLI
+from avocado.core.settings import settings
+
+from avocado_pool_plugin.params import SECTION
+
+#: Option of ``[pool]``, its name on the command line, what stands for the value in the help.
+_ARGUMENTS = (
+    ("shared_pool", "--pool-location", "LOCATION"),
+    ("swarm_pool", "--pool-cache", "DIRECTORY"),
+    ("pool_scope", "--pool-scope", "SCOPES"),
+    ("lock_timeout", "--pool-lock-timeout", "SECONDS"),
+    ("off", "--pool-off", None),
+)
+
+
+def add_arguments(parser: Any, *names: str) -> None:
+    """
+    Add command line arguments of ``[pool]`` options to an argparse parser.
+
+    :param names: the options, all that have an argument if there is none
+    """
+    for option, argument, metavar in _ARGUMENTS:
+        if not names or option in names:
+            settings.add_argparser_to_option(
+                namespace=f"{SECTION}.{option}",
+                parser=parser,
+                long_arg=argument,
+                metavar=metavar,
+                allow_multiple=True,
+            )
+
+
+class PoolRun(CLI):
+    """Adds what is set for one job to ``avocado run``."""
+
+    name = "pool"
+    description = "VM test state options for 'run'"
+
+    def configure(self, parser: Any) -> None:
+        """Add the arguments, if there is a command they belong to."""
+        run = parser.subcommands.choices.get("run", None)
+        if run is not None:
+            add_arguments(run.add_argument_group("VM test state options"))
+
+    def run(self, config: dict[str, Any]) -> None:
+        """Do nothing: values are checked once, for jobs of every origin, when a job starts."""

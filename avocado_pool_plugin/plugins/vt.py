@@ -1,0 +1,207 @@
+"""
+What is done for states inside the process of an Avocado-VT test.
+
+Avocado-VT calls four hooks: before vms are created, once they run, before they are stopped, after
+they are gone. States of images belong to the outer two, states of running vms to the inner two.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from avocado.core.exceptions import TestError
+from virttest import env_process
+
+from avocado_pool_plugin.plugins import vt_images, vt_machines
+from avocado_pool_plugin.plugins.test import ERROR_PARAM, USER_HOOK_PARAM
+from avocado_pool_plugin.plugins.text import EVENTS_FILE
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Types of objects whose states are dealt with while vms are off, and while they run.
+_OFF_SKIPS = "nets vms"
+_ON_SKIPS = "images"
+
+
+def install(test: Any, params: Any) -> None:
+    """
+    Take part in a test that asks for states; called by ``vt_hook.py`` before anything else.
+
+    The user's own hook file is executed first and what it assigns to Avocado-VT's hooks goes on
+    working: it is called before what is done here.
+
+    :raises TestError: the states could not be prepared when the test was scheduled
+    """
+    hooks = StateHooks()
+    if params.get(ERROR_PARAM):
+        with hooks.reported(test):
+            raise TestError(params[ERROR_PARAM])
+    if params.get(USER_HOOK_PARAM):
+        _execute(params[USER_HOOK_PARAM], test, params)
+    hooks.wrap()
+
+
+def _execute(path: str, test: Any, params: Any) -> None:
+    """Execute a user's hook file with the names in reach that Avocado-VT would give it."""
+    with open(path, encoding="utf-8") as file:
+        code = compile(file.read(), path, "exec")
+    around = vars(sys.modules["avocado_vt.test"]) if "avocado_vt.test" in sys.modules else {}
+    exec(code, {**around, "self": test, "params": params})
+
+
+class StateHooks:
+    """
+    The four hooks for one test.
+
+    :ivar failed: something went wrong on the way out, so nothing is saved any more
+    """
+
+    def __init__(self) -> None:
+        from avocado_pool_plugin.states import report
+
+        self.failed = False
+        self._users: dict[str, Callable[..., None] | None] = {}
+        self._held = vt_images.HeldBack()
+        self._whole: dict[str, vt_images.Stamp] = {}
+        self._report = report
+        self._told = len(report.events())
+
+    def wrap(self) -> None:
+        """Put the hooks around those that are there, but never around those of another test."""
+        for name, ours in (
+            ("preprocess_vm_off_hook", self.pre_off),
+            ("preprocess_vm_on_hook", self.pre_on),
+            ("postprocess_vm_on_hook", self.post_on),
+            ("postprocess_vm_off_hook", self.post_off),
+        ):
+            there = getattr(env_process, name)
+            owner = getattr(there, "__self__", None)
+            self._users[name] = owner._users[name] if isinstance(owner, StateHooks) else there
+            setattr(env_process, name, ours)
+
+    def pre_off(self, test: Any, params: Any, env: Any) -> None:
+        """Get the states of images, and keep Avocado-VT from undoing it."""
+        self._call_user("preprocess_vm_off_hook", test, params, env)
+        from avocado_pool_plugin.states.recover import recover_states
+
+        with self.reported(test):
+            vt_images.refuse_unsavable(params)
+            self._held.hold(params)
+            vt_machines.stop_leftovers(params, env)
+            # what a killed test left half done comes first: an image may seem to be missing
+            recover_states(params)
+            before = vt_images.stamps_of_optional(params)
+            _states(params, env, _OFF_SKIPS, "get", "pop")
+            vt_images.keep_got(params, before)
+
+    def pre_on(self, test: Any, params: Any, env: Any) -> None:
+        """Get the states of running vms."""
+        self._call_user("preprocess_vm_on_hook", test, params, env)
+        if vt_images.vm_wanted(params, "get", "pop"):
+            with self.reported(test):
+                _states(params, env, _ON_SKIPS, "get", "pop")
+
+    def post_on(self, test: Any, params: Any, env: Any) -> None:
+        """Save the states of running vms, then stop those whose images are to be saved."""
+        self._call_user("postprocess_vm_on_hook", test, params, env)
+        vt_machines.abandon_none(params)
+        if not self._passed(params):
+            return
+        with self.reported(test):
+            if vt_images.vm_wanted(params, *vt_images.LEAVING):
+                _states(params, env, _ON_SKIPS, *vt_images.LEAVING)
+            for vm in vt_machines.to_stop(params, env):
+                vt_machines.verify_guest(test, params, env.get_vm(vm))
+                if vt_machines.shut_down(env.get_vm(vm), params.object_params(vm)):
+                    self._note_whole(params, vm)
+
+    def post_off(self, test: Any, params: Any, env: Any) -> None:
+        """Save the states of images if the test passed; restore and remove images in any case."""
+        problems: list[str] = []
+        try:
+            self._call_user("postprocess_vm_off_hook", test, params, env)
+            if self._passed(params):
+                with self.reported(test):
+                    self._save(params, env)
+        finally:
+            problems = self._held.release(test, params, env)
+        if problems:
+            with self.reported(test):
+                raise TestError("; ".join(problems))
+
+    def _passed(self, params: Any) -> bool:
+        return params.get("test_passed") == "True" and not self.failed
+
+    def _call_user(self, name: str, test: Any, params: Any, env: Any) -> None:
+        """Call the user's hook, if there is one; if it fails, nothing of ours may be saved."""
+        hook = self._users.get(name)
+        if callable(hook):
+            try:
+                hook(test, params, env)
+            except BaseException:
+                self.failed = True
+                raise
+
+    def _save(self, params: Any, env: Any) -> None:
+        # Avocado-VT starts a vm again to take back what it did to a guest's kernel parameters
+        for vm in vt_machines.to_stop(params, env):
+            env.get_vm(vm).destroy(gracefully=False)
+        for vm, image in vt_images.to_save(params):
+            self._check(params, vm, image)
+        _states(params, env, _OFF_SKIPS, *vt_images.LEAVING)
+
+    def _note_whole(self, params: Any, vm: str) -> None:
+        """Remember that images were closed cleanly, as long as nothing is written to them."""
+        for name, image in vt_images.to_save(params):
+            if name == vm and vt_images.is_ours(params, vm, image):
+                path = vt_images.path_of(params, vm, image)
+                self._whole[path] = vt_images.stamp(path)
+
+    def _check(self, params: Any, vm: str, image: str) -> None:
+        """Check an image, unless its guest shut down cleanly and no check is asked for."""
+        if not vt_images.is_ours(params, vm, image):
+            return
+        path = vt_images.path_of(params, vm, image)
+        asked = vt_images.params_of(params, vm, image).get("check_image") == "yes"
+        now = vt_images.stamp(path)
+        # one that is absent is refused in other words
+        if now is not None and (asked or self._whole.get(path) != now):
+            vt_machines.check_image(path, f"image {image!r} of {vm!r} ({path})")
+
+    @contextmanager
+    def reported(self, test: Any) -> Iterator[None]:
+        """Note an error, and add it and all events since the last time to the test's results."""
+        lines: list[dict[str, Any]] = []
+        try:
+            yield
+        except Exception as error:
+            self.failed = True
+            LOG.error("%s", error)
+            lines.append({"error": str(error)})
+            raise
+        finally:
+            events = self._report.events()
+            lines = [event.as_dict() for event in events[self._told :]] + lines
+            self._told = len(events)
+            _append(os.path.join(test.logdir, EVENTS_FILE), lines)
+
+
+def _append(path: str, lines: list[dict[str, Any]]) -> None:
+    if lines:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _states(params: Any, env: Any, skips: str, *verbs: str) -> None:
+    """Do what the verbs stand for on all objects but those of some types."""
+    from avocado_pool_plugin.states import requests, setup
+
+    own = params.copy()
+    own["skip_types"] = f"{params.get('skip_types', '')} {skips}".strip()
+    for verb in verbs:
+        if requests.asked(params, verb):
+            getattr(setup, f"{verb}_states")(own, env)

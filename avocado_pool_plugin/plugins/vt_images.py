@@ -1,0 +1,225 @@
+"""
+What a test's params say of its images, and how they are changed for one image of one vm.
+
+Avocado-VT creates images before a test and restores or removes them after it. For an image that
+is given or gives a state this must not happen, or only once the state is saved.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from avocado.core.exceptions import TestError
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Verbs that make a state of an image, and those for which the vm has to be off.
+SAVING = ("set", "push")
+LEAVING = (*SAVING, "unset")
+#: What Avocado-VT does to an image before it is used, and after.
+_CREATING = ("create_image", "force_create_image")
+_REMOVING = ("remove_image", "restore_image", "restore_image_after_testing")
+
+#: Tells whether a file is still the one it was; None if it is absent.
+Stamp = tuple[int, int, int, int] | None
+
+
+def type_in_use(params: Any, name: str) -> bool:
+    """Return whether states of a type of objects (``vms``, ``images``) are dealt with at all."""
+    chain = (params.get("states_chain") or "vms images").split()
+    skipped = params.get("skip_types", "").split()
+    return name in map(_last, chain) and name not in map(_last, skipped)
+
+
+def _last(composite: str) -> str:
+    return composite.rpartition("/")[2]
+
+
+def images(params: Any) -> Iterator[tuple[str, str]]:
+    """Yield vm and image of all images."""
+    for vm in params.objects("vms"):
+        for image in params.object_params(vm).objects("images"):
+            yield vm, image
+
+
+def params_of(params: Any, vm: str, image: str) -> Any:
+    """Return a copy of the params as they are for one image of one vm."""
+    return params.object_params(vm).object_params(image)
+
+
+def wanted(params: Any, vm: str, image: str, *verbs: str) -> bool:
+    """Return whether one of the verbs is asked for on a state of an image."""
+    typed = params_of(params, vm, image).object_params("images")
+    if not type_in_use(params, "images") or typed.get("image_readonly") == "yes":
+        return False
+    return any(typed.get(f"{verb}_state") for verb in verbs)
+
+
+def to_save(params: Any) -> Iterator[tuple[str, str]]:
+    """Yield vm and image of all images that are to become states."""
+    for vm, image in images(params):
+        if wanted(params, vm, image, *SAVING):
+            yield vm, image
+
+
+def is_ours(params: Any, vm: str, image: str) -> bool:
+    """Return whether states of an image are QCOW2 files; other backends keep what they like."""
+    typed = params_of(params, vm, image).object_params("images")
+    return bool((typed.get("states") or "qcow2ext") == "qcow2ext")
+
+
+def path_of(params: Any, vm: str, image: str) -> str:
+    """
+    Return the file of an image.
+
+    :raises ImageRefused: it is of a kind that can't have states
+    """
+    from avocado_pool_plugin.states.images import image_path
+
+    own = params_of(params, vm, image)
+    own["vms"], own["images"] = vm, image
+    return image_path(own)
+
+
+def stamp(path: str) -> Stamp:
+    """Return the stamp of a file."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def stamps_of_optional(params: Any) -> dict[tuple[str, str], Stamp]:
+    """Return the stamps of images without whose state a test may go on (mode ``i``)."""
+    return {
+        (vm, image): stamp(path_of(params, vm, image))
+        for vm, image in images(params)
+        if is_ours(params, vm, image)
+        and any(_may_be_ignored(params, vm, image, verb) for verb in ("get", "pop"))
+    }
+
+
+def _may_be_ignored(params: Any, vm: str, image: str, verb: str) -> bool:
+    typed = params_of(params, vm, image).object_params("images")
+    return wanted(params, vm, image, verb) and "i" in (typed.get(f"{verb}_mode") or "")
+
+
+def keep_got(params: Any, before: dict[tuple[str, str], Stamp]) -> None:
+    """
+    Make Avocado-VT use what was got as it is, instead of creating images there.
+
+    :param before: what :func:`stamps_of_optional` returned before; an image that is still the same
+        was not got, the policy let that pass
+    """
+    for vm, image in images(params):
+        if not wanted(params, vm, image, "get", "pop"):
+            continue
+        if (vm, image) in before and before[vm, image] == stamp(path_of(params, vm, image)):
+            continue
+        for key in _CREATING:
+            _pin(params, vm, image, key)
+
+
+def vm_wanted(params: Any, *verbs: str) -> bool:
+    """Return whether one of the verbs is asked for on a state of a running vm."""
+    if not type_in_use(params, "vms"):
+        return False
+    typed = (params.object_params(vm).object_params("vms") for vm in params.objects("vms"))
+    return any(one.get(f"{verb}_state") for one in typed for verb in verbs)
+
+
+def refuse_unsavable(params: Any) -> None:
+    """
+    Refuse, before the test runs, what could not be saved after it.
+
+    :raises TestError: a state is asked for on an image whose file is not what the vm writes to
+    :raises ImageRefused: a state is asked for on an image of a kind that can't have states
+    """
+    for vm, image in to_save(params):
+        if is_ours(params, vm, image):
+            path_of(params, vm, image)
+    for vm, image in images(params):
+        own = params_of(params, vm, image)
+        if own.get("image_snapshot") == "yes" and wanted(params, vm, image, *SAVING):
+            raise TestError(
+                f"image {image!r} of {vm!r} can't become a state: with image_snapshot = yes QEMU "
+                f"throws away all that the test writes; set image_snapshot = no for it"
+            )
+        cloned = image in (own.get("master_images_clone") or "").split()
+        if cloned and wanted(params, vm, image, "get", "pop", *SAVING):
+            raise TestError(
+                f"image {image!r} of {vm!r} can't have states: master_images_clone makes the vm "
+                f"use a copy of it; take the image out of master_images_clone, a state that is got "
+                f"is a private image already"
+            )
+
+
+def _pin(params: Any, vm: str, image: str, key: str) -> tuple[str, str | None]:
+    """
+    Switch a param off for one image of one vm, and return what has to be undone.
+
+    The most specific key wins. Names that Avocado-VT can't tell apart (an image called ``image``
+    in ``remove_image_image``) make it fall back to a key for more than that image.
+    """
+    for full in (f"{key}_{image}_{vm}", f"{key}_{vm}", key):
+        old = params.get(full)
+        params[full] = "no"
+        if params_of(params, vm, image).get(key) == "no":
+            return full, old
+        _restore(params, full, old)
+    raise TestError(
+        f"param {key} can't be switched off for image {image!r} of {vm!r}; rename the image"
+    )
+
+
+def _restore(params: Any, key: str, old: str | None) -> None:
+    if old is None:
+        params.pop(key, None)
+    else:
+        params[key] = old
+
+
+class HeldBack:
+    """Images that are neither restored nor removed before their state is saved."""
+
+    def __init__(self) -> None:
+        self._images: list[tuple[str, str]] = []
+        self._undo: list[tuple[str, str | None]] = []
+
+    def hold(self, params: Any) -> None:
+        """Keep all images that are to become states, as they are, until :meth:`release`."""
+        for vm, image in to_save(params):
+            self._images.append((vm, image))
+            self._undo += [_pin(params, vm, image, key) for key in _REMOVING]
+
+    def release(self, test: Any, params: Any, env: Any) -> list[str]:
+        """
+        Do what Avocado-VT would have done to the images after the test.
+
+        :return: what went wrong
+        """
+        while self._undo:
+            _restore(params, *self._undo.pop())
+        held, self._images = self._images, []
+        if params.get("skip_image_processing") == "yes":
+            return []
+        return [error for error in (_process(test, params, env, *one) for one in held) if error]
+
+
+def _process(test: Any, params: Any, env: Any, vm: str, image: str) -> str:
+    """Let Avocado-VT restore or remove an image, and return what went wrong."""
+    from virttest import env_process
+
+    own = params_of(params, vm, image)
+    # this part was done in its time
+    own["backup_image_after_testing_passed"] = "no"
+    machine = env.get_vm(vm)
+    status = "running" if machine is not None and not machine.is_dead() else "dead"
+    try:
+        env_process.postprocess_image(test, own, image, status)
+    except Exception as error:
+        LOG.exception("image %r of %r was not cleaned up", image, vm)
+        return f"image {image!r} of {vm!r} was not cleaned up: {error}"
+    return ""
