@@ -14,11 +14,15 @@ PROGRAM = "qemu-img"
 _QUICK = 60
 #: Seconds a call that may read and write a whole image may take.
 _LONG = 6 * 3600
+#: Exit statuses of ``qemu-img compare``: equal, different.
+_COMPARED = (0, 1)
 #: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
 _HARMLESS = (0, 3)
 
 
-def _run(*args: str, timeout: int = _QUICK, fine: tuple[int, ...] = (0,)) -> str:
+def _run(
+    *args: str, timeout: int = _QUICK, fine: tuple[int, ...] = (0,)
+) -> subprocess.CompletedProcess[str]:
     command = [PROGRAM, *args]
     LOG.debug("running %s", command)
     try:
@@ -40,7 +44,7 @@ def _run(*args: str, timeout: int = _QUICK, fine: tuple[int, ...] = (0,)) -> str
     if done.returncode not in fine:
         said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
         raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
-    return done.stdout
+    return done
 
 
 def _plain(path: str) -> str:
@@ -96,13 +100,7 @@ def convert(source: str, target: str, source_format: str) -> None:
 def same_guest_content(one: str, other: str) -> bool:
     """Tell whether a guest would see the same disk in two QCOW2 images."""
     command = ("compare", "-q", "-f", "qcow2", "-F", "qcow2", _plain(one), _plain(other))
-    try:
-        _run(*command, timeout=_LONG)
-    except ToolFailed as error:
-        if "status 1" in str(error):
-            return False
-        raise
-    return True
+    return _run(*command, timeout=_LONG, fine=_COMPARED).returncode == 0
 
 
 def check(path: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from avocado_pool_plugin.core import knowledge, layout
-from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing
+from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, ParentChanged, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, state_name
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, read_header
@@ -130,6 +130,17 @@ def children_of(directory: str, name: str) -> Iterator[str]:
             continue  # gone meanwhile, or nothing that could stand on a state
 
 
+def leads_away(path: str) -> bool:
+    """Tell whether a state's file names its parent by a path that is not the state beside it."""
+    if not path.endswith(IMAGE_SUFFIX):
+        return False
+    header = read_header(path)
+    name = named_backing(header, path, os.path.dirname(path)).state
+    beside = state_file(os.path.dirname(path), name)
+    named = os.path.join(os.path.dirname(path), header.backing)
+    return bool(name) and os.path.realpath(named) != os.path.realpath(beside)
+
+
 def verify(directory: str, name: str, policy: Policy, seen_dir: str | None = None) -> list[str]:
     """
     Make sure that a state can be used: every file there, whole, and on the parent it was made on.
@@ -143,6 +154,11 @@ def verify(directory: str, name: str, policy: Policy, seen_dir: str | None = Non
     below: FileInfo | None = None
     for current in reversed(names):
         path = state_file(directory, current)
+        if leads_away(path):
+            raise ChainBroken(
+                f"{path} names its parent by the path {read_header(path).backing}, which is not "
+                f"the state beside it; get the state from a pool, or set it again"
+            )
         info = knowledge.identify(path, policy, seen_dir)
         if info and below:
             check_parent(path, info, below)
@@ -154,7 +170,7 @@ def check_parent(child: str, info: FileInfo, parent: FileInfo) -> None:
     """
     Make sure that the parent is the one that a state was made on.
 
-    :raises ChainBroken: it was replaced since
+    :raises ParentChanged: it was replaced since
     """
     if info.parent_digest and parent.digest:
         same = info.parent_digest in (parent.digest, parent.source_digest)
@@ -163,7 +179,7 @@ def check_parent(child: str, info: FileInfo, parent: FileInfo) -> None:
     else:
         return
     if not same:
-        raise ChainBroken(
+        raise ParentChanged(
             f"{child} was made on another {info.parent!r} than the one beside it (expected "
             f"{info.parent_digest or info.parent_generation}, found "
             f"{parent.digest or parent.generation}); get or set the state again"

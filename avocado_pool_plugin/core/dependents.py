@@ -75,8 +75,6 @@ def refuse_open(files: list[str], own: str | None) -> None:
             raise StateNeeded(
                 f"{file} is in use by {'; '.join(map(str, opened))}; end what runs on it first"
             )
-    if own is not None and in_use(own):
-        return  # what is open under it may be open for the caller's own image only
     for file in files:
         if not os.path.islink(file) and _stays_in_use(file):
             raise StateNeeded(f"{file} is in use by a running QEMU; end what runs on it first")

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 
 from avocado_pool_plugin.core import layout
-from avocado_pool_plugin.core.errors import PoolUnreachable, SpaceMissing
+from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable, SpaceMissing
 
 
 def sync_file(path: str) -> None:
@@ -85,26 +85,44 @@ def is_token(text: str) -> bool:
 
 
 @contextlib.contextmanager
+def typed_failures(path: str) -> Iterator[None]:
+    """
+    Make any failure of the system in the body an error of ours.
+
+    :param path: what the body makes or changes
+    :raises SpaceMissing: the file system is full
+    :raises PoolUnreachable: it can't be written, or what the body reads can't be read
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceMissing(
+                f"no room left for {path} ({error.strerror}); free space on its file system and "
+                f"try again, what is there is whole"
+            ) from error
+        if isinstance(error, PoolError):
+            raise
+        raise PoolUnreachable(
+            f"{path} can't be used: {error}; check that all file systems are mounted and sound"
+        ) from error
+
+
+@contextlib.contextmanager
 def new_part(path: str, fsync: bool = True) -> Iterator[str]:
     """
     Give an unused temporary name for what is to become ``path``; it is removed if still there.
 
-    :raises SpaceMissing: the file system is full (out of a write in the body)
+    Failures of the system in the body become errors of ours, see :func:`typed_failures`.
     """
-    make_meta(path, fsync)
-    part = layout.part_path(path, new_token())
-    try:
-        yield part
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceMissing(
-                f"no room left for {path} ({error.strerror}); free space on its file system, "
-                f"nothing was changed"
-            ) from error
-        raise
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+    with typed_failures(path):
+        make_meta(path, fsync)
+        part = layout.part_path(path, new_token())
+        try:
+            yield part
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
 
 
 @contextlib.contextmanager

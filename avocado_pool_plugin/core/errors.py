@@ -35,6 +35,13 @@ class PoolUnreachable(PoolError):
     """A directory that can't be listed or written; not the same as an empty one."""
 
 
+def unreachable(path: str, error: OSError) -> PoolUnreachable:
+    """Return the error for a file that is neither there nor absent."""
+    return PoolUnreachable(
+        f"{path} can't be read: {error.strerror}; check that its file system is mounted and sound"
+    )
+
+
 class FileCorrupt(PoolError):
     """
     Content that differs from what was recorded when it was made.
@@ -61,6 +68,10 @@ class ImageInUse(PoolError):
 
 class ChainBroken(PoolError):
     """A chain of backing files with a cycle, or a parent that is not the one it was made on."""
+
+
+class ParentChanged(ChainBroken):
+    """A state whose parent was replaced since; in a pool that may just have happened."""
 
 
 class StateNeeded(PoolError):

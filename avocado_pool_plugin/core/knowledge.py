@@ -1,6 +1,5 @@
 """Whether a file still is what was recorded, found out with as little reading as possible."""
 
-import contextlib
 import logging
 import os
 import stat as statmod
@@ -9,7 +8,12 @@ from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.core import durable, layout, records
 from avocado_pool_plugin.core.digest import Progress, digest_fd
-from avocado_pool_plugin.core.errors import FileChanging, FileCorrupt, ImageRefused
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    FileCorrupt,
+    ImageRefused,
+    unreachable,
+)
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
 
@@ -71,6 +75,8 @@ def _stamp(path: str) -> Stamp | None:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unreachable(path, error) from error
     if not statmod.S_ISREG(found.st_mode):
         raise ImageRefused(f"{path} is no regular file; a state must be one")
     return Stamp.of(found)
@@ -150,7 +156,7 @@ def identify_working(path: str, seen_dir: str | None) -> FileInfo | None:
 
 def read_digest(path: str, progress: Progress | None) -> tuple[str, Stamp] | None:
     """Read a file and return its digest and stamp, None if it changed or went meanwhile."""
-    with contextlib.suppress(FileNotFoundError, FileChanging):
+    try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             before = Stamp.of(os.fstat(fd))
@@ -159,6 +165,10 @@ def read_digest(path: str, progress: Progress | None) -> tuple[str, Stamp] | Non
                 return digest, before
         finally:
             os.close(fd)
+    except (FileNotFoundError, FileChanging):
+        return None
+    except OSError as error:
+        raise unreachable(path, error) from error
     return None
 
 
@@ -186,8 +196,9 @@ def judge(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInf
             info = replace(record.info, digest=digest)
             remember(path, digest, info.generation, stamp, seen_dir)
             return info
-    if candidates:
+    if records.read_record(path) or any(r.made_as.inode == stamp.inode for r in candidates):
         return None
+    # no record, or only of writers that died before their file was in place: somebody else's file
     return _adopt(path, digest, stamp, seen_dir)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from avocado_pool_plugin.core import durable, layout
-from avocado_pool_plugin.core.errors import LockTimeout
+from avocado_pool_plugin.core.errors import LockTimeout, PoolUnreachable
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -54,6 +54,11 @@ def hold(path: str, timeout: float) -> Iterator[None]:
             f"{path} is locked by {_holder(lock_file)}; waited {timeout:g} seconds - wait for it "
             f"to finish, or raise the lock timeout (update_pool_timeout)"
         ) from None
+    except OSError as error:
+        raise PoolUnreachable(
+            f"{lock_file} can't be locked: {error}; check that its file system is mounted and "
+            f"writable"
+        ) from error
     try:
         waited = time.monotonic() - started
         if waited > _NOTABLE:

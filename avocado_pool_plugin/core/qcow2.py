@@ -8,8 +8,9 @@ import fcntl
 import os
 import struct
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from avocado_pool_plugin.core.errors import ImageRefused
+from avocado_pool_plugin.core.errors import ImageRefused, unreachable
 
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -59,18 +60,28 @@ def read_header(path: str) -> Header:
 
     :raises ImageRefused: it is none, or is cut off within its header
     :raises FileNotFoundError: there is no such file
+    :raises PoolUnreachable: it can't be read
     """
-    with open(path, "rb") as file:
-        start = file.read(4096)
-        if start[:4] != _MAGIC:
-            raise ImageRefused(
-                f"{path} is no QCOW2 image (it starts with {start[:4]!r}); only QCOW2 images can "
-                f"have states, convert it with qemu-img"
-            )
-        try:
-            return _parse(start, file.fileno())
-        except (struct.error, UnicodeDecodeError) as error:
-            raise ImageRefused(f"{path} has a damaged QCOW2 header: {error}") from error
+    try:
+        with open(path, "rb") as file:
+            return _read_header(path, file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise unreachable(path, error) from error
+
+
+def _read_header(path: str, file: BinaryIO) -> Header:
+    start = file.read(4096)
+    if start[:4] != _MAGIC:
+        raise ImageRefused(
+            f"{path} is no QCOW2 image (it starts with {start[:4]!r}); only QCOW2 images can "
+            f"have states, convert it with qemu-img"
+        )
+    try:
+        return _parse(start, file.fileno())
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ImageRefused(f"{path} has a damaged QCOW2 header: {error}") from error
 
 
 def _parse(start: bytes, fd: int) -> Header:

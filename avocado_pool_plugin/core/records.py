@@ -12,21 +12,21 @@ record.
 """
 
 import contextlib
-import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.digest import ALGORITHM
-from avocado_pool_plugin.core.errors import PoolUnreachable
+from avocado_pool_plugin.core.errors import PoolUnreachable, unreachable
+
+LOG = logging.getLogger("avocado." + __name__)
 
 _FORMAT = 1
-#: Errors that mean "this directory can only be read".
-_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,8 @@ def _read(path: str) -> bytes | None:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unreachable(path, error) from error
 
 
 def read_record(path: str) -> Record | None:
@@ -215,12 +217,10 @@ def adopt(path: str, record: Record) -> bool:
         durable.make_meta(path, fsync=False)
         if not durable.create_whole(name, _encode(record)) and _damaged(_read(name)):
             durable.write_whole(name, _encode(record), fsync=False)
-    except PoolUnreachable:
+    except (PoolUnreachable, OSError) as error:
+        # knowledge spares reading; not to have it is no failure of what was asked for
+        LOG.debug("%s can't be written: %s", name, error)
         return False
-    except OSError as error:
-        if error.errno in _READ_ONLY:
-            return False
-        raise
     return True
 
 
@@ -271,10 +271,8 @@ def _try_write(name: str, seen: Seen) -> bool:
     try:
         durable.make_dirs(os.path.dirname(name), fsync=False)
         durable.write_whole(name, json.dumps(asdict(seen)).encode(), fsync=False)
-    except PoolUnreachable:
+    except (PoolUnreachable, OSError) as error:
+        # knowledge spares reading; not to have it is no failure of what was asked for
+        LOG.debug("%s can't be written: %s", name, error)
         return False
-    except OSError as error:
-        if error.errno in _READ_ONLY:
-            return False
-        raise
     return True

@@ -18,10 +18,11 @@ from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, t
 from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.digest import Progress
-from avocado_pool_plugin.core.errors import FileCorrupt, PoolUnreachable, StateMissing
+from avocado_pool_plugin.core.errors import FileCorrupt, ImageInUse, PoolUnreachable, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place, place_working
 from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.qcow2 import in_use
 from avocado_pool_plugin.core.records import FileInfo
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -136,7 +137,8 @@ class LocalStore:
 
     def _working(self, path: str) -> bool:
         """Tell whether a file is a VM's working image: it may change, so nothing is recorded."""
-        return self.guard.own is not None and os.path.abspath(path) == self.guard.own
+        ours = os.path.basename(os.path.dirname(path)) == layout.META
+        return ours or (self.guard.own is not None and os.path.abspath(path) == self.guard.own)
 
     def names(self, directory: str) -> list[str]:
         """See :meth:`Store.names`."""
@@ -171,6 +173,8 @@ class LocalStore:
         with locks.hold(local, self.policy.timeout):
             if self._equal(path, local):
                 return Moved("kept", os.path.getsize(path))
+            if self._working(local) and in_use(local):
+                raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
             with self._copy(path, local, progress) as (part, info, cloned):
                 self._replace(part, local, info, replace(self.guard, source=os.path.dirname(path)))
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
@@ -211,7 +215,7 @@ class LocalStore:
 
         :raises FileCorrupt: the source is not what was recorded
         """
-        if os.path.islink(target) or not os.path.exists(target):
+        if os.path.islink(target) or not os.path.exists(target) or chain.leads_away(target):
             return False
         mine, there = self.info(source), self._usable(target)
         return bool(mine and there and mine.same_content(there))

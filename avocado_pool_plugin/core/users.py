@@ -7,13 +7,16 @@ import logging
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from avocado_pool_plugin.core import durable, layout
-from avocado_pool_plugin.core.errors import ImageRefused
+from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable
 from avocado_pool_plugin.core.qcow2 import in_use, read_header
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: Stands for a file that is not there, or an overlay that was never seen empty.
+_NOTHING = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class User:
     :param pid: process that made it
     :param since: when, in seconds since 1970
     :param generation: of the state when the overlay was made on it
-    :param made_as: inode, size in bytes and mtime in nanoseconds of the overlay, fresh and empty
+    :param made_as: inode, size in bytes and mtime in nanoseconds of the overlay, fresh and empty;
+        zeros if it never was
+    :param reads_on: generation that is about to replace the state and reads the same under it
     """
 
     path: str
@@ -35,11 +40,13 @@ class User:
     since: float
     generation: str
     made_as: tuple[int, int, int]
+    reads_on: str = ""
 
     @property
     def untouched(self) -> bool:
         """Whether nothing was written to the overlay since it was made."""
-        return _made_as(self.path) == tuple(self.made_as)
+        made_as = tuple(self.made_as)
+        return made_as != _NOTHING and _made_as(self.path) == made_as
 
     @property
     def open(self) -> bool:
@@ -59,21 +66,33 @@ def _made_as(path: str) -> tuple[int, int, int]:
     try:
         found = os.stat(path)
     except OSError:
-        return (0, 0, 0)
+        return _NOTHING
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def register(state: str, overlay: str, generation: str) -> None:
+def register(state: str, overlay: str, generation: str, fresh: str | None = None) -> None:
     """
-    Note that a fresh working overlay stands on a state.
+    Note that a working overlay stands on a state.
 
     :param generation: of the state
+    :param fresh: the overlay's file while nothing was written on it, None if something was
     """
     path = os.path.abspath(overlay)
+    made_as = _made_as(fresh) if fresh else _NOTHING
     host, now = socket.gethostname(), time.time()
-    user = User(path, host, os.getpid(), now, generation, _made_as(path))
+    _write(state, User(path, host, os.getpid(), now, generation, made_as))
+
+
+def expect(state: str, overlay: str, generation: str) -> None:
+    """Note that a registered overlay stays good when this generation of the state comes."""
+    user = registered(state, overlay)
+    if user is not None:
+        _write(state, replace(user, reads_on=generation))
+
+
+def _write(state: str, user: User) -> None:
     durable.make_meta(state, fsync=False)
-    entry = _entry(state, overlay)
+    entry = _entry(state, user.path)
     durable.make_like_parent(os.path.dirname(entry), fsync=False)
     durable.write_whole(entry, json.dumps(asdict(user)).encode(), fsync=False)
 
@@ -125,7 +144,7 @@ def _load(entry: str) -> User | None:
 def _stands_on(overlay: str, state: str) -> bool:
     try:
         backing = read_header(overlay).backing
-    except (OSError, ImageRefused):
+    except (OSError, ImageRefused, PoolUnreachable):
         return False
     named = os.path.join(os.path.dirname(overlay), backing)
     return bool(backing) and os.path.realpath(named) == os.path.realpath(state)

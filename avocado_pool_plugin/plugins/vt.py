@@ -36,6 +36,8 @@ def install(test: Any, params: Any) -> None:
 
     :raises TestError: the states could not be prepared when the test was scheduled
     """
+    # four lines for each lock in a test's log help nobody
+    logging.getLogger("filelock").setLevel(logging.INFO)
     hooks = StateHooks()
     if params.get(ERROR_PARAM):
         with hooks.reported(test):
@@ -86,6 +88,7 @@ class StateHooks:
     def pre_off(self, test: Any, params: Any, env: Any) -> None:
         """Get the states of images, and keep Avocado-VT from undoing it."""
         self._call_user("preprocess_vm_off_hook", test, params, env)
+        from avocado_pool_plugin.states import requests, setup
         from avocado_pool_plugin.states.recover import recover_states
 
         with self.reported(test):
@@ -94,6 +97,7 @@ class StateHooks:
             vt_machines.stop_leftovers(params, env)
             # what a killed test left half done comes first: an image may seem to be missing
             recover_states(params)
+            setup.require_backends(params, *requests.VERBS)
             before = vt_images.stamps_of_optional(params)
             _states(params, env, _OFF_SKIPS, "get", "pop")
             vt_images.keep_got(params, before)

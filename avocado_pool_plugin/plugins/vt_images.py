@@ -12,6 +12,8 @@ from typing import Any
 
 from avocado.core.exceptions import TestError
 
+from avocado_pool_plugin.params import scopes
+
 LOG = logging.getLogger("avocado." + __name__)
 
 #: Verbs that make a state of an image, and those for which the vm has to be off.
@@ -116,6 +118,8 @@ def keep_got(params: Any, before: dict[tuple[str, str], Stamp]) -> None:
     for vm, image in images(params):
         if not wanted(params, vm, image, "get", "pop"):
             continue
+        if "own" not in scopes(params_of(params, vm, image)):
+            continue  # only the cache was filled, the image is as it was
         if (vm, image) in before and before[vm, image] == stamp(path_of(params, vm, image)):
             continue
         for key in _CREATING:

@@ -15,18 +15,18 @@ from dataclasses import replace
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, users
 from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
-from avocado_pool_plugin.core.dependents import Guard, check_replace, states_on
+from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.errors import (
     ChainBroken,
-    FileCorrupt,
+    ImageRefused,
     StateMissing,
     StateNeeded,
 )
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import place
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, in_use, read_header
-from avocado_pool_plugin.states import bases, moves
-from avocado_pool_plugin.states.workplace import Workplace, name_parent
+from avocado_pool_plugin.states import bases, keeping, moves
+from avocado_pool_plugin.states.workplace import Workplace, backing_path, name_parent
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -83,9 +83,9 @@ class ImageCache(Workplace):
         with locks.hold(path, self.policy.timeout):
             parent = self._bring_parent(header)
             below = list(chain.walk(parent, chain.parent_in(self.home))) if parent else []
-            needed_by = [] if self.policy.cascade else self._needed_by(path)
+            needed_by = keeping.needed_by(self, path)
             if state in below:
-                done = self._refine(path, below, needed_by)
+                done = self._refine(path, header, below, needed_by)
             elif needed_by:
                 done = self._repair(path, parent, needed_by)
             else:
@@ -117,6 +117,7 @@ class ImageCache(Workplace):
         path = self.file_of(backing.state)
         if not self.stands_on(path):
             above = os.path.dirname(os.path.join(os.path.dirname(self.image), header.backing))
+            self._check_unchanged(chain.state_file(above, backing.state))
             bases.bring_chain(above, backing.state, self.home, self.policy)
         chain.verify(self.home, backing.state, self.policy, self.seen_dir)
         self._check_unchanged(path)
@@ -125,34 +126,18 @@ class ImageCache(Workplace):
     def _check_unchanged(self, path: str) -> None:
         """Make sure that the state under the image is the one that the image was made on."""
         user, known = users.registered(path, self.image), knowledge.peek(path, self.seen_dir)
-        if user and known and user.generation not in ("", known.info.generation):
+        if user is None or known is None or not user.generation:
+            return
+        if known.info.generation not in (user.generation, user.reads_on):
             raise ChainBroken(
                 f"image {self.image} of {self.title} was made on another version of {path} than "
                 f"the one there now, its content is not usable; get the state and run again"
             )
 
-    def _needed_by(self, path: str) -> list[str]:
-        """
-        Return what stands on the state that is to be set, in words.
-
-        :raises StateNeeded: an overlay on it is open
-        """
-        others = users.users_of(path, self.image)
-        opened = [user for user in others if user.open]
-        if opened:
-            raise StateNeeded(
-                f"{path} can't be set, it is in use by {'; '.join(map(str, opened))}; end what "
-                f"runs on it first"
-            )
-        files = [path, *(os.path.join(pool, os.path.basename(path)) for pool in self.pools)]
-        tops = [top for file in files if os.path.exists(file) for top in states_on(file)]
-        return [*tops, *map(str, others)]
-
     def _become(self, path: str, header: Header, parent: str) -> str:
         """Make the image the state: by rename, or by copy from elsewhere or with snapshots."""
         self._make_way(path)
-        if self._can_move(header):
-            moves.image_to_state(self, path, header, parent)
+        if self._can_move(header) and moves.image_to_state(self, path, header, parent):
             return "image moved"
         with self._copied(path, parent) as (part, digest):
             place(part, path, replace(self.info_on(parent), digest=digest), self.policy)
@@ -178,7 +163,7 @@ class ImageCache(Workplace):
         if not can_clone(self.image, path):
             require_space(self.home, allocated(self.image), f"state {path}")
         with durable.new_part(path, self.policy.fsync) as part:
-            digest = copy_file(self.image, part).digest
+            digest: str | None = copy_file(self.image, part).digest
             before = read_header(part)
             name_parent(part, parent)
             yield part, digest if read_header(part) == before else None
@@ -190,48 +175,36 @@ class ImageCache(Workplace):
 
     def _repair(self, path: str, parent: str, needed_by: list[str]) -> str:
         """Set a state that others stand on: only content that it should have anyway."""
+        wanted = keeping.lost(self, path)
+        if wanted is None:
+            return keeping.kept(self, path, needed_by)
         with self._copied(path, parent) as (part, _):
-            if not self._mends(part, path):
-                return self._kept(path, needed_by)
+            found = knowledge.read_digest(part, None)
+            if found is None or found[0] != wanted:
+                return keeping.kept(self, path, needed_by)
             place(part, path, self.info_on(parent), self.policy)
         return "repaired"
 
-    def _mends(self, part: str, path: str) -> bool:
-        """Tell whether the state is corrupt or gone and this is what it was recorded to be."""
-        try:
-            if knowledge.identify(path, self.policy, self.seen_dir) is None:
-                return False
-        except FileCorrupt as error:
-            found = knowledge.read_digest(part, None)
-            return found is not None and found[0] == error.expected
-        return False
-
-    def _kept(self, path: str, needed_by: list[str]) -> str:
-        """Say why a state is not replaced; empty if it differs from the image."""
-        if os.path.exists(path) and qemu.same_guest_content(self.image, path):
-            LOG.info("%s of %s has this content already, nothing to do", path, self.title)
-            return "same content"
-        LOG.warning(
-            "%s of %s is kept as it is, others stand on it: %s; set_cascade=yes replaces it and "
-            "sends them to the trash",
-            *(path, self.title, ", ".join(needed_by)),
-        )
-        return ""
-
-    def _refine(self, path: str, below: list[str], needed_by: list[str]) -> str:
+    def _refine(self, path: str, header: Header, below: list[str], needed_by: list[str]) -> str:
         """Set a state that the image stands on: the content of both becomes the new state."""
         if needed_by:
-            return self._kept(path, needed_by)
+            return keeping.kept(self, path, needed_by)
+        if header.snapshots:
+            raise ImageRefused(
+                f"image {self.image} holds internal snapshots that stand on {path}, setting that "
+                f"would damage them; delete them or set a state of another name"
+            )
         merged = below[: below.index(os.path.basename(path).removesuffix(IMAGE_SUFFIX)) + 1]
         parent = below[len(merged)] if len(merged) < len(below) else ""
         files = [self.image, *map(self.file_of, merged)]
         require_space(self.home, sum(map(allocated, files)), f"state {path}")
+        info = self.info_on(parent)
         with durable.new_part(path, self.policy.fsync) as part:
-            copy_file(self.image, part)
-            qemu.move_content(part, self.file_of(parent) if parent else "")
+            self._copy_onto(part, self.file_of(parent) if parent else "")
             name_parent(part, parent)
             # until it is made anew, the image reads the same on the new state as on the old one
-            place(part, path, self.info_on(parent), self.policy)
+            users.expect(path, self.image, info.generation)
+            place(part, path, info, self.policy)
         self.fresh_overlay(path)
         self._make_way(path)
         return "image merged"
@@ -257,14 +230,23 @@ class ImageCache(Workplace):
                 )
             check_replace(path, None, Guard(own=self.image, cascade=self.policy.cascade))
             if own:
+                self._require_takeable(path)
                 chain.verify(self.home, state, self.policy, self.seen_dir)
                 self._check_unchanged(path)
-            if own and self._can_give(path):
-                moves.state_to_image(self, path)
-                return
-            if own:
-                self._take_over(path)
-            trash.throw(path, self.policy.fsync)
+            with durable.typed_failures(path):
+                if own and self._can_give(path) and moves.state_to_image(self, path):
+                    return
+                if own:
+                    self._take_over(path)
+                trash.throw(path, self.policy.fsync)
+
+    def _require_takeable(self, path: str) -> None:
+        """Make sure that the image can take over the content of the state under it."""
+        if read_header(self.image).snapshots:
+            raise StateNeeded(
+                f"{path} can't be removed, image {self.image} holds internal snapshots that stand "
+                f"on it; delete them first"
+            )
 
     def _can_give(self, path: str) -> bool:
         """Tell whether the state's file itself can become the image: nothing was written on it."""
@@ -283,8 +265,17 @@ class ImageCache(Workplace):
         directory, needed = os.path.dirname(self.image), allocated(path) + allocated(self.image)
         require_space(directory, needed, f"image {self.image} with the content of {path}")
         with durable.new_part(self.image, self.policy.fsync) as part:
-            copy_file(self.image, part)
-            qemu.move_content(part, self.file_of(parent) if parent else "")
+            self._copy_onto(part, self.file_of(parent) if parent else "")
             if self.policy.fsync:
                 durable.sync_file(part)
             os.rename(part, self.image)
+        if parent:
+            self.register(self.file_of(parent))
+
+    def _copy_onto(self, part: str, backing: str) -> None:
+        """Make a copy of the image that stands on another file, with the content between."""
+        copy_file(self.image, part)
+        below = read_header(part).backing
+        if not os.path.isabs(below):  # it is relative to where the image is
+            qemu.rename_backing(part, backing_path(self.image))
+        qemu.move_content(part, backing)

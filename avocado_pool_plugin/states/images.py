@@ -1,11 +1,12 @@
 """Where the images of a vm are, and where their states."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core.errors import ImageRefused
+from avocado_pool_plugin.core.errors import ImageRefused, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State, check_name
 from avocado_pool_plugin.states.imagecache import ImageCache
@@ -17,6 +18,7 @@ def image_path(params: Any) -> str:
 
     :param params: of one image of one vm
     :raises ImageRefused: it is of a kind that can't have states
+    :raises SettingRefused: the params do not name it
     """
     name = params.get("image_name", "")
     image_format = params.get("image_format") or "qcow2"
@@ -32,7 +34,12 @@ def image_path(params: Any) -> str:
     from virttest import data_dir, storage
 
     base = params.get("images_base_dir") or data_dir.get_data_dir()
-    return str(os.path.abspath(storage.get_image_filename(params, base)))
+    path = storage.get_image_filename(params, base)
+    if not path:
+        raise SettingRefused(
+            f"image {params['images']!r} of {params['vms']!r} has no file name; set image_name"
+        )
+    return str(os.path.abspath(path))
 
 
 def object_id(params: Any) -> str:
@@ -68,18 +75,19 @@ def seen_dir(params: Any) -> str:
     return os.path.join(settings.cache_dir(params), ".pool", "seen")
 
 
-def image_cache(params: Any, do: str = "set") -> ImageCache:
+def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> ImageCache:
     """
     Return the cached states of one image.
 
     :param params: of one image of one vm
-    :param do: the verb, for its policy and mirrors
+    :param do: the verb, for its policy
+    :param mirrors: locations of pools that a change in the cache is to reach
     """
     binary = params.get("qemu_img_binary")
     if binary and os.path.isabs(binary):
         qemu.PROGRAM = binary
     owner, image = object_id(params), check_name("image", params["images"])
-    directories = [Location.parse(mirror) for mirror in settings.mirrors(do, params)]
+    directories = [Location.parse(mirror) for mirror in mirrors]
     return ImageCache(
         home=os.path.join(settings.cache_dir(params), owner, image),
         image=image_path(params),

@@ -31,6 +31,7 @@ class Intent:
     :param part: where the moved file is meanwhile
     :param backing: backing name that the moved file is to have, empty for none
     :param undo_backing: backing name that it had
+    :param undo_format: format of that backing file
     :param inode: of the file that is moved
     :param mode: permission bits that it had
     :param overlay: the prepared fresh overlay (set only)
@@ -46,6 +47,7 @@ class Intent:
     part: str
     backing: str
     undo_backing: str
+    undo_format: str
     inode: int
     mode: int
     overlay: str
@@ -78,7 +80,8 @@ def new_intent(
     part: str,
     backing: str,
     undo_backing: str,
-    overlay: str,
+    undo_format: str = "",
+    overlay: str = "",
 ) -> Intent:
     """Return an intent of this process about the file that is to be moved."""
     moved = os.stat(image if verb == "set" else state)
@@ -89,6 +92,7 @@ def new_intent(
         part=part,
         backing=backing,
         undo_backing=undo_backing,
+        undo_format=undo_format,
         inode=moved.st_ino,
         mode=moved.st_mode & 0o7777,
         overlay=overlay,
@@ -102,7 +106,9 @@ def new_intent(
 def _started(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+        # killed but not yet waited for by its parent, a process does nothing any more
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 

@@ -5,6 +5,7 @@ Both take the same time at any size. In between there is no image; an intent say
 comes next carries it out. Every step may have been done already when it is carried out again.
 """
 
+import errno
 import logging
 import os
 from dataclasses import replace
@@ -14,7 +15,7 @@ from avocado_pool_plugin.core import chain, durable, layout, locks, trash
 from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import place
-from avocado_pool_plugin.core.qcow2 import Header, read_header
+from avocado_pool_plugin.core.qcow2 import Header, is_qcow2, read_header
 from avocado_pool_plugin.states import intents
 from avocado_pool_plugin.states.intents import Intent
 from avocado_pool_plugin.states.workplace import Workplace, backing_name, name_parent
@@ -22,12 +23,13 @@ from avocado_pool_plugin.states.workplace import Workplace, backing_name, name_p
 LOG = logging.getLogger("avocado." + __name__)
 
 
-def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> None:
+def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> bool:
     """
     Rename the image to be a state, and put a fresh overlay on it in its place.
 
     :param path: file of the state; what was there goes to the trash
     :param parent: state that the image stands on, empty for none
+    :returns: False if nothing was done, as a file can't be renamed from here to there
     """
     with durable.new_part(work.image, work.policy.fsync) as overlay:
         # all that needs room is done before anything is moved
@@ -41,18 +43,37 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> N
             part=layout.part_path(path, durable.new_token()),
             backing=backing_name(parent),
             undo_backing=header.backing,
+            undo_format=_backing_format(work.image, header),
             overlay=overlay,
         )
         intents.note(intent, work.policy.fsync)
         try:
             _carry_out_set(work, intent)
-        except BaseException:
-            _undo_set(intent)
+        except BaseException as error:
+            _undo_set(work, intent)
+            if _between_mounts(error):
+                return False
             raise
+        return True
 
 
-def state_to_image(work: Workplace, path: str) -> None:
-    """Rename a state to be the image that stands on it and holds nothing of its own."""
+def _backing_format(image: str, header: Header) -> str:
+    if header.backing_format or not header.backing:
+        return header.backing_format
+    return "qcow2" if is_qcow2(os.path.join(os.path.dirname(image), header.backing)) else "raw"
+
+
+def _between_mounts(error: BaseException) -> bool:
+    """Tell whether a rename failed that bind mounts of one file system do not allow."""
+    return isinstance(error, OSError) and error.errno == errno.EXDEV
+
+
+def state_to_image(work: Workplace, path: str) -> bool:
+    """
+    Rename a state to be the image that stands on it and holds nothing of its own.
+
+    :returns: False if nothing was done, as a file can't be renamed from here to there
+    """
     durable.make_meta(work.image, work.policy.fsync)
     header = read_header(path)
     parent = chain.named_backing(header, path, work.home).state
@@ -63,13 +84,19 @@ def state_to_image(work: Workplace, path: str) -> None:
         part=layout.part_path(work.image, durable.new_token()),
         backing=work.file_of(parent) if parent else "",
         undo_backing=header.backing,
-        overlay="",
     )
     intents.note(intent, work.policy.fsync)
     try:
         _carry_out_unset(work, intent)
+    except BaseException as error:
+        if _inode(intent.state) == intent.inode:
+            intents.drop(intent)
+        if _between_mounts(error):
+            return False
+        raise
     finally:
         intents.leave(intent)
+    return True
 
 
 def _carry_out_set(work: Workplace, intent: Intent) -> None:
@@ -83,22 +110,30 @@ def _carry_out_set(work: Workplace, intent: Intent) -> None:
     if os.path.exists(intent.image):
         pass
     elif os.path.exists(intent.overlay):
+        work.register(intent.state, intent.overlay)
         os.rename(intent.overlay, intent.image)
-        work.register(intent.state)
     else:
         work.fresh_overlay(intent.state)
     _sync(work, intent)
     intents.drop(intent)
 
 
-def _undo_set(intent: Intent) -> None:
-    """Give the image back after a failure, or leave the intent for the next operation."""
+def _undo_set(work: Workplace, intent: Intent) -> None:
+    """
+    See to it that there is an image after a failure, or leave that to the next operation.
+
+    It is given back; where the failure came too late for that, the state is complete and the
+    overlay takes the image's place.
+    """
     try:
         if os.path.exists(intent.part) and not os.path.exists(intent.image):
             if read_header(intent.part).backing != intent.undo_backing:
-                qemu.rename_backing(intent.part, intent.undo_backing)
+                qemu.rename_backing(intent.part, intent.undo_backing, intent.undo_format)
             os.chmod(intent.part, intent.mode)
             os.rename(intent.part, intent.image)
+        elif _inode(intent.state) == intent.inode and not os.path.exists(intent.image):
+            os.rename(intent.overlay, intent.image)
+            work.register(intent.state, intent.image)
         if os.path.exists(intent.image):
             intents.drop(intent)
     except (OSError, PoolError) as error:
@@ -120,6 +155,8 @@ def _carry_out_unset(work: Workplace, intent: Intent) -> None:
         if read_header(intent.part).backing != intent.backing:
             qemu.rename_backing(intent.part, intent.backing)
         os.rename(intent.part, intent.image)
+    if intent.backing:
+        work.register(intent.backing)
     if not os.path.lexists(intent.state):
         trash.forget(intent.state)
     _sync(work, intent)
@@ -153,10 +190,11 @@ def recover(work: Workplace) -> list[str]:
             if not os.path.exists(intent.path):
                 continue  # someone else completed it while we waited
             own = replace(work, image=intent.image)
-            if intent.verb == "unset":
+            moved = intent.image if intent.verb == "set" else intent.state
+            if _inode(moved) == intent.inode:
+                intents.drop(intent)  # it was not moved yet: the set or unset never happened
+            elif intent.verb == "unset":
                 _carry_out_unset(own, intent)
-            elif _inode(intent.image) == intent.inode:
-                intents.drop(intent)  # the image was not moved yet: the set never happened
             else:
                 _carry_out_set(own, intent)
             durable.unlink(intent.overlay or intent.part)

@@ -10,6 +10,7 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import durable
 from avocado_pool_plugin.core.errors import ImageInUse, SettingRefused
 from avocado_pool_plugin.core.qcow2 import in_use
+from avocado_pool_plugin.params import flag
 from avocado_pool_plugin.states import images, report
 from avocado_pool_plugin.states.sourced import RootSourcedStateBackend, SourcedStateBackend
 
@@ -42,7 +43,8 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
         kept = True
         for own in images.image_params(params):
             started = time.monotonic()
-            cache = images.image_cache(own, "set")
+            mirrors = [mirror for mirror, _ in cls._permitted("set", own)]
+            cache = images.image_cache(own, "set", mirrors)
             if cache.set(params["set_state"]):
                 _report("set", params["set_state"], own, started, f"from image {cache.image}")
             else:
@@ -77,16 +79,18 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
     @classmethod
     def _set_root(cls, params: Any, object: Any = None) -> None:
         """
-        Make empty images where there are none.
+        Make empty images where there are none, or in place of all (``replace_root``).
 
         :raises SettingRefused: an image is to be made and ``image_size`` is missing
+        :raises ImageInUse: a QEMU has an image open that is to be replaced
         """
         _require_off(params, object)
         for own in images.image_params(params):
             path = images.image_path(own)
             images.image_cache(own).recover()
-            if os.path.exists(path):
+            if os.path.exists(path) and not flag(params, "replace_root"):
                 continue
+            _require_closed(path)
             size = own.get("image_size")
             if not size:
                 raise SettingRefused(
@@ -110,8 +114,7 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
         for own in images.image_params(params):
             path = images.image_path(own)
             images.image_cache(own).recover()
-            if in_use(path):
-                raise ImageInUse(f"image {path} can't be removed, a running QEMU has it open")
+            _require_closed(path)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
                 LOG.info("removed image %s of %s", path, _title(own))
@@ -124,6 +127,11 @@ def _require_off(params: Any, vm: Any) -> None:
     gracefully = params.get("soft_boot", "yes") == "yes"
     LOG.info("shutting down %s, an image of it is to be set or removed", params["vms"])
     vm.destroy(gracefully=gracefully)
+
+
+def _require_closed(path: str) -> None:
+    if in_use(path):
+        raise ImageInUse(f"image {path} can't be touched, a running QEMU has it open")
 
 
 def _title(params: Any) -> str:

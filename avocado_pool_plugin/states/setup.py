@@ -106,6 +106,23 @@ def _stateful(params: Any) -> Iterator[Any]:
             yield own
 
 
+def _is_default(params: Any) -> bool:
+    kind = params["object_type"].rpartition("/")[2]
+    return bool(params.get("states", "") == _DEFAULT_BACKENDS.get(kind, ""))
+
+
+def require_backends(run_params: Any, *verbs: str) -> None:
+    """
+    Make sure that there is a backend for all that is asked for, before any of it is done.
+
+    :raises BackendUnknown: one is not installed
+    :raises SettingRefused: one is not set
+    """
+    for params in _stateful(run_params):
+        if any(params.get(f"{verb}_state") for verb in verbs):
+            _backend(params)
+
+
 def _backend(params: Any) -> Any:
     if not params.get("states"):
         raise SettingRefused(
@@ -146,6 +163,8 @@ def show_states(run_params: Any, env: Any = None) -> list[str]:
     """Return the names of the states of all objects, one after the other."""
     states: list[str] = []
     for params in _stateful(run_params):
+        if params.get("states") not in BACKENDS and _is_default(params):
+            continue  # nobody asked for states of this type, and none can be there
         found = list(_backend(params).show(params, _instance(params, env)))
         LOG.info("states of %s: %s", params["object_name"], ", ".join(found) or "none")
         states += found
@@ -180,7 +199,7 @@ def _exists(verb: str, params: Any, env: Any) -> bool:
     asked = params.copy()
     if verb == "check":
         return state in backend.show(asked, instance)
-    asked["show_location"] = asked.get(f"{verb}_location") or asked.get("show_location", "")
+    asked["show_location"] = " ".join(settings.mirrors(verb, asked))
     if isinstance(backend, type) and issubclass(backend, StateBackend):
         return backend.has(verb, asked, instance)
     return state in backend.show(asked, instance)
@@ -199,8 +218,7 @@ def _provide_root(verb: str, params: Any, backend: Any, instance: Any) -> bool:
         backend.set_root(own, instance)
     elif mode[0] == "f":
         own["pool_scope"] = "own"
-        backend.unset_root(own, instance)
-        backend.set_root(own, instance)
+        _renew_root(own, backend, instance)
     else:
         backend.get_root(own, instance)
     return True
@@ -236,10 +254,11 @@ def push_states(run_params: Any, env: Any = None) -> None:
 
 
 def pop_states(run_params: Any, env: Any = None) -> None:
-    """Get and then remove states (``pop_state``; ``pop_mode``, else ``ra`` and ``fa``)."""
+    """Get states (``pop_state``, ``pop_mode``, else ``ra``) and remove what was got (``fa``)."""
     for params in _pushed("pop", run_params):
-        for verb, mode in (("get", "ra"), ("unset", "fa")):
-            _apply(verb, params, env, state=params["pop_state"], mode=params.get("pop_mode", mode))
+        state, mode = params["pop_state"], params.get("pop_mode", "ra")
+        if _apply("get", params, env, state=state, mode=mode):
+            _apply("unset", params, env, state=state, mode="fa")
 
 
 def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
@@ -254,19 +273,22 @@ def _each(verb: str, run_params: Any, env: Any) -> None:
             _do(verb, params, env)
 
 
-def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> None:
+def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
     own = params.copy()
     own[f"{verb}_state"], own[f"{verb}_mode"] = state, mode
-    _do(verb, own, env)
+    return _do(verb, own, env)
 
 
-def _do(verb: str, params: Any, env: Any) -> None:
-    """Do a verb for one object, as its mode says."""
+def _do(verb: str, params: Any, env: Any) -> bool:
+    """Do a verb for one object, as its mode says; return whether it was done."""
     state, name = params[f"{verb}_state"], params["object_name"]
     if_exists, if_missing = _letters(verb, params)
-    exists = _exists(verb, params, env)
-    action = if_exists if exists else if_missing
     backend, instance = _backend(params), _instance(params, env)
+    if if_exists == if_missing and _overwrites(verb, params, backend):
+        exists = False  # it does not matter, and no mirror has to be asked
+    else:
+        exists = _exists(verb, params, env)
+    action = if_exists if exists else if_missing
     if action == _ABORT:
         raise exceptions.TestAbortError(_reason(verb, params, exists, backend))
     if action == _SKIP:
@@ -275,12 +297,19 @@ def _do(verb: str, params: Any, env: Any) -> None:
             *(verb, state, name, "exists" if exists else "does not exist"),
             params.get(f"{verb}_mode") or VERBS[verb].mode,
         )
-        return
+        return False
     LOG.debug("%s state %r of %s", verb, state, name)
     if state in ROOTS:
         _do_root(verb, params, exists, backend, instance)
     else:
         _do_state(verb, params, exists, backend, instance)
+    return True
+
+
+def _overwrites(verb: str, params: Any, backend: Any) -> bool:
+    """Tell whether a verb does the same with a state that is there as with one that is not."""
+    root = params[f"{verb}_state"] in ROOTS or backend.needs_root or params.get("check_mode")
+    return verb == "set" and not root and bool(getattr(backend, "replaces", False))
 
 
 def _reason(verb: str, params: Any, exists: bool, backend: Any) -> str:
@@ -291,7 +320,8 @@ def _reason(verb: str, params: Any, exists: bool, backend: Any) -> str:
             f"{params.get(f'{verb}_mode')} says to abort then"
         )
     try:
-        places = ", ".join(backend.places(verb, params))
+        looked = backend.root_places(params) if state in ROOTS else backend.places(verb, params)
+        places = ", ".join(looked)
     except AttributeError:
         places = params["states"]
     return (
@@ -302,8 +332,19 @@ def _reason(verb: str, params: Any, exists: bool, backend: Any) -> str:
 
 def _do_root(verb: str, params: Any, exists: bool, backend: Any, instance: Any) -> None:
     if verb == "set" and exists and set(settings.scopes(params)) == {"own"}:
-        backend.unset_root(params, instance)
-    getattr(backend, f"{verb}_root")(params, instance)
+        _renew_root(params, backend, instance)
+    else:
+        getattr(backend, f"{verb}_root")(params, instance)
+
+
+def _renew_root(params: Any, backend: Any, instance: Any) -> None:
+    """Make an object anew; what can replace it keeps the old one if that fails."""
+    own = params.copy()
+    if getattr(backend, "replaces", False):
+        own["replace_root"] = "yes"
+    else:
+        backend.unset_root(own, instance)
+    backend.set_root(own, instance)
 
 
 def _do_state(verb: str, params: Any, exists: bool, backend: Any, instance: Any) -> None:

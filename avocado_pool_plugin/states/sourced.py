@@ -7,8 +7,11 @@ from typing import Any
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin.core import mirrors
+from avocado_pool_plugin.core.durable import typed_failures
 from avocado_pool_plugin.core.errors import (
     FileCorrupt,
+    LinkRefused,
+    LocationRefused,
     LockTimeout,
     PoolError,
     SettingRefused,
@@ -77,12 +80,12 @@ class RootSourcedStateBackend(StateBackend):
         elif not cls._check_root(params, object):
             raise StateMissing(
                 f"root state of {params.get('object_name') or params['vms']} does not exist, "
-                f"looked at: {', '.join(cls._root_places(params))}; make it with set_state = root"
+                f"looked at: {', '.join(cls.root_places(params))}; make it with set_state = root"
             )
         cls._get_root(params, object)
 
     @classmethod
-    def _root_places(cls, params: Any) -> list[str]:
+    def root_places(cls, params: Any) -> list[str]:
         places = [cls.transport.get_image_path(own) for own in images.image_params(params)]
         if set(settings.scopes(params)) != {"own"} and settings.shared_pools(params):
             places += [pool for _, pool, _ in cls.transport.pool_roots(params)]
@@ -210,8 +213,12 @@ class SourcedStateBackend(StateBackend):
         problem: PoolError | None = None
         for source, own in cls._permitted(do, params):
             try:
-                if state in cls.transport.show(own, object):
+                with typed_failures(source):
+                    there = state in cls.transport.show(own, object)
+                if there:
                     return True
+            except LocationRefused:
+                raise
             except PoolError as error:
                 LOG.warning("mirror %s can't be used: %s", source, error)
                 problem = problem or error
@@ -243,16 +250,17 @@ class SourcedStateBackend(StateBackend):
         cache = settings.cache_dir(params)
         for source, own in cls._permitted("get", params):
             try:
-                if state not in cls.transport.show(own, object):
-                    LOG.debug("mirror %s does not have state %r", source, state)
-                    continue
-                valid = state in cls._show(params, object) and cls.transport.compare_chain(
-                    state, cache, source, own
-                )
-                if not valid:
-                    cls.transport.get(own, object)
-                return True
-            except (StateNeeded, SpaceMissing, LockTimeout):
+                with typed_failures(source):
+                    if state not in cls.transport.show(own, object):
+                        LOG.debug("mirror %s does not have state %r", source, state)
+                        continue
+                    valid = state in cls._show(params, object) and cls.transport.compare_chain(
+                        state, cache, source, own
+                    )
+                    if not valid:
+                        cls.transport.get(own, object)
+                    return True
+            except (StateNeeded, SpaceMissing, LockTimeout, LocationRefused):
                 raise  # nothing that another mirror could cure
             except PoolError as error:
                 LOG.warning("mirror %s can't give state %r: %s", source, state, error)
@@ -267,6 +275,8 @@ class SourcedStateBackend(StateBackend):
         for error in problems:
             if isinstance(error, FileCorrupt) and not cls._as_recorded(error, params):
                 return False
+            if isinstance(error, LinkRefused):
+                return False  # the cached state is another one
         LOG.warning("the cached state %r is used, no mirror could give it", state)
         return True
 
@@ -309,7 +319,8 @@ class SourcedStateBackend(StateBackend):
         problems: list[PoolError] = []
         for source, own in cls._permitted(do, params):
             try:
-                getattr(cls.transport, do)(own, object)
+                with typed_failures(source):
+                    getattr(cls.transport, do)(own, object)
             except PoolError as error:
                 LOG.error("%s failed on mirror %s: %s", do, source, error)
                 problems.append(error)

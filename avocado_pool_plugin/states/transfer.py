@@ -8,7 +8,8 @@ from typing import Any
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable
-from avocado_pool_plugin.core.errors import ChainBroken, SettingRefused
+from avocado_pool_plugin.core.errors import ParentChanged, SettingRefused
+from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import VM_SUFFIX, State, state_name
 from avocado_pool_plugin.core.qcow2 import is_qcow2, read_header
 from avocado_pool_plugin.states import images
@@ -155,8 +156,10 @@ class QCOW2ImageTransfer(StateBackend):
         if planner is not None:
             planner([(cache_path, pool_path) for cache_path, pool_path, _ in files], params, down)
         move = cls.ops.download if down else cls.ops.upload
-        for file in files:
-            move(*file)
+        for cache_path, pool_path, own in files:
+            if not down and _name(cache_path) != state and _linked(cache_path, pool_path):
+                continue  # it stands on the pool's own file, there is nothing to send
+            move(cache_path, pool_path, own)
 
     # -- states ------------------------------------------------------------------------------
 
@@ -182,7 +185,7 @@ class QCOW2ImageTransfer(StateBackend):
                     params["get_state"], settings.cache_dir(params), params["get_location"], params
                 )
                 return
-            except ChainBroken as error:
+            except ParentChanged as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise
                 LOG.warning("fetching again, the pool may have changed meanwhile: %s", error)
@@ -206,3 +209,17 @@ class QCOW2ImageTransfer(StateBackend):
             cls.ops.delete(pool_path, own)
         for own in images.image_params(params):
             cls.ops.delete(images.state_path(pool_dir, own, state), own)
+
+
+def _name(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _linked(cache_path: str, pool_path: str) -> bool:
+    """Tell whether the cache's file is a symlink to the pool's."""
+    place = Location.parse(pool_path)
+    return (
+        not place.remote
+        and os.path.islink(cache_path)
+        and os.path.realpath(cache_path) == os.path.realpath(place.path)
+    )

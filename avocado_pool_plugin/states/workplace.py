@@ -23,7 +23,8 @@ class Workplace:
     :param title: what the image is called in messages, such as ``vm1/image1``
     :param policy: how careful and patient to be
     :param seen_dir: where knowledge about files outside of caches is kept
-    :param pools: directories of the same image's states in pools that can be looked into
+    :param pools: directories of the same image's states in pools that a change is to reach and
+        that can be looked into
     """
 
     home: str
@@ -58,13 +59,19 @@ class Workplace:
         durable.make_dirs(os.path.dirname(self.image), self.policy.fsync)
         with durable.new_part(self.image, fsync=False) as part:
             qemu.create_overlay(part, path)
+            # cut between the two below, an image that is not registered beats a wrong entry
+            users.unregister(path, self.image)
             os.rename(part, self.image)
-        self.register(path)
+            self.register(path, self.image)
 
-    def register(self, path: str) -> None:
-        """Note that the image stands on a state's file."""
+    def register(self, path: str, fresh: str | None = None) -> None:
+        """
+        Note that the image stands on a state's file.
+
+        :param fresh: file of the image if nothing was written on it yet
+        """
         known = knowledge.peek(path, self.seen_dir)
-        users.register(path, self.image, known.info.generation if known else "")
+        users.register(path, self.image, known.info.generation if known else "", fresh)
 
     def info_on(self, parent: str) -> FileInfo:
         """Return the info of content that is made now on a state (empty for none)."""
