@@ -1,0 +1,65 @@
+"""
+Whether a state is kept although an image was to become it, as others stand on what it is now.
+
+The documented rule: equal content is nothing to do; else the old state stays, unless it is corrupt
+and the image is what it should be.
+"""
+
+import logging
+import os
+
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import knowledge, users
+from avocado_pool_plugin.core.dependents import refuse_open, states_on
+from avocado_pool_plugin.core.errors import FileCorrupt
+from avocado_pool_plugin.states.workplace import Workplace
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+def needed_by(work: Workplace, path: str) -> list[str]:
+    """
+    Return what keeps a state from being replaced, in words; nothing does if it is to cascade.
+
+    :raises StateNeeded: it would be replaced, and is open
+    """
+    copies = _copies(work, path)
+    tops = [top for file in copies for top in states_on(file)]
+    if not tops or work.policy.cascade:
+        refuse_open([path, *states_on(path)], work.image)
+    if work.policy.cascade or not copies:
+        return []
+    return [*tops, *map(str, users.users_of(path, work.image))]
+
+
+def _copies(work: Workplace, path: str) -> list[str]:
+    """Return a state's files, in the cache and in pools that can be looked into."""
+    files = [path, *(os.path.join(pool, os.path.basename(path)) for pool in work.pools)]
+    return [file for file in files if os.path.isfile(file)]
+
+
+def lost(work: Workplace, path: str) -> str | None:
+    """Return the digest of what a corrupt state was, None if it is not corrupt or unknown."""
+    try:
+        knowledge.identify(path, work.policy, work.seen_dir)
+    except FileCorrupt as error:
+        return error.expected
+    return None
+
+
+def kept(work: Workplace, path: str, needed: list[str]) -> str:
+    """
+    Say why a state is not replaced by the image.
+
+    :param needed: what stands on it, in words
+    :returns: empty if the two differ, so that what is in the image is not saved
+    """
+    if all(qemu.same_guest_content(work.image, copy) for copy in _copies(work, path)):
+        LOG.info("%s of %s has this content already, nothing to do", path, work.title)
+        return "same content"
+    LOG.warning(
+        "%s of %s is kept as it is, others stand on it: %s; set_cascade=yes replaces it and "
+        "sends them to the trash",
+        *(path, work.title, ", ".join(needed)),
+    )
+    return ""
