@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import time
 
 from avocado_pool_plugin.core.errors import ToolFailed
 
@@ -16,6 +17,8 @@ _QUICK = 60
 _LONG = 6 * 3600
 #: Exit statuses of ``qemu-img compare``: equal, different.
 _COMPARED = (0, 1)
+#: What QEMU says of an image that is locked, and how many seconds that may be worth waiting for.
+_IN_USE, _LINGERS = "Is another process using the image", 3.0
 #: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
 _HARMLESS = (0, 3)
 
@@ -25,8 +28,21 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     command = [PROGRAM, *args]
     LOG.debug("running %s", command)
+    deadline = time.monotonic() + _LINGERS
+    done = _once(command, timeout)
+    while done.returncode not in fine and _IN_USE in done.stderr and time.monotonic() < deadline:
+        # who is killed leaves its qemu-img running for a moment
+        time.sleep(0.05)
+        done = _once(command, timeout)
+    if done.returncode not in fine:
+        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
+        raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
+    return done
+
+
+def _once(command: list[str], timeout: int) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -41,10 +57,6 @@ def _run(
         ) from None
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{' '.join(command)} did not end within {timeout} seconds") from None
-    if done.returncode not in fine:
-        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
-        raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
-    return done
 
 
 def _plain(path: str) -> str:

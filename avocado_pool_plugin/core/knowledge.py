@@ -190,7 +190,10 @@ def judge(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInf
     What was found out is kept; a file without any record is adopted.
     """
     seen = records.read_seen(path, seen_dir)
-    candidates = records.read_candidates(path)
+    # first the one of this very file: two may hold the same content
+    candidates = sorted(
+        records.read_candidates(path), key=lambda record: not record.made_as.same_file(stamp)
+    )
     for record in candidates:
         if _true_to(record, digest, stamp, seen):
             info = replace(record.info, digest=digest)

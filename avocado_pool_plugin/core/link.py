@@ -3,7 +3,7 @@
 import os
 import time
 
-from avocado_pool_plugin.core import durable, layout, locks
+from avocado_pool_plugin.core import durable, locks
 from avocado_pool_plugin.core.chain import backing_of
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import LinkRefused, StateMissing
@@ -25,10 +25,9 @@ class LinkStore(LocalStore):
             if self.linkable(path, local):
                 return Moved("kept", os.path.getsize(path))
             durable.make_dirs(os.path.dirname(local), self.policy.fsync)
-            durable.make_meta(local, self.policy.fsync)
-            temporary = layout.part_path(local, durable.new_token())
-            os.symlink(path, temporary)
-            os.rename(temporary, local)
+            with durable.new_part(local, self.policy.fsync) as part:
+                os.symlink(path, part)
+                os.rename(part, local)
         return Moved("linked", os.path.getsize(path), time.monotonic() - started)
 
     def linkable(self, path: str, local: str) -> bool:

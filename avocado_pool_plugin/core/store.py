@@ -18,14 +18,24 @@ from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, t
 from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.digest import Progress
-from avocado_pool_plugin.core.errors import FileCorrupt, ImageInUse, PoolUnreachable, StateMissing
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    FileCorrupt,
+    ImageInUse,
+    PoolUnreachable,
+    StateMissing,
+)
+from avocado_pool_plugin.core.knowledge import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place, place_working
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.qcow2 import in_use
+from avocado_pool_plugin.core.qcow2 import check_movable, in_use, read_header
 from avocado_pool_plugin.core.records import FileInfo
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: Attempts at a file that is replaced while it is copied.
+_ATTEMPTS = 5
 
 #: Writes a relative backing name into an image: path of the image, name of the backing file.
 Rename = Callable[[str, str], None]
@@ -225,22 +235,37 @@ class LocalStore:
         self, source: str, target: str, progress: Progress | None
     ) -> Iterator[tuple[str, FileInfo, bool]]:
         """Give a verified copy of a file, ready to be put at ``target``, and what it is."""
-        known = knowledge.peek(source, self.seen_dir)
-        if known is None:
-            raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
+        self._peek(source)
         durable.make_dirs(os.path.dirname(target), self.policy.fsync)
         durable.make_meta(target, self.policy.fsync)
         self._require_space(source, target)
         source = knowledge.resolve(source)
         with durable.new_part(target, self.policy.fsync) as part:
-            trusted = None
-            if known.fresh and known.info.digest and self.policy.verify != "always":
-                trusted = (known.stamp, known.info.digest)
-            copied = copy_file(source, part, trusted, progress)
-            info = self._verify(source, copied)
+            copied, info = self._copy_whole(source, part, progress)
             if source.endswith(IMAGE_SUFFIX):
                 info = self._at_home(source, part, target, info)
             yield part, info, copied.cloned
+
+    def _peek(self, source: str) -> Peek:
+        known = knowledge.peek(source, self.seen_dir)
+        if known is None:
+            raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
+        return known
+
+    def _copy_whole(
+        self, source: str, part: str, progress: Progress | None
+    ) -> tuple[Copied, FileInfo]:
+        """Copy a file, which may be replaced meanwhile by writers; return what it is."""
+        for _ in range(_ATTEMPTS):
+            known = self._peek(source)
+            trusted = None
+            if known.fresh and known.info.digest and self.policy.verify != "always":
+                trusted = (known.stamp, known.info.digest)
+            with contextlib.suppress(FileChanging):
+                copied = copy_file(source, part, trusted, progress)
+                return copied, self._verify(source, copied)
+            durable.unlink(part)
+        raise FileChanging(f"{source} is being written to; wait until that is done")
 
     def _require_space(self, source: str, target: str) -> None:
         directory = layout.meta_dir(target)
@@ -258,6 +283,8 @@ class LocalStore:
             return known.info
         info = knowledge.judge(source, copied.digest, copied.stamp, self.seen_dir)
         if info is None:
+            if self._peek(source).stamp != copied.stamp:
+                raise FileChanging(f"{source} was replaced while it was copied")
             raise knowledge.corrupt(source, known.info.digest if known else None, copied.digest)
         return info
 
@@ -267,7 +294,10 @@ class LocalStore:
 
         :raises ChainBroken: another parent is beside the target
         """
-        backing = chain.backing_of(source)
+        # of the copy: the source may be another file by now
+        header = read_header(part)
+        check_movable(source, header)
+        backing = chain.named_backing(header, source, os.path.dirname(source))
         if not backing.state:
             return info
         info = replace(info, parent=backing.state)
@@ -281,6 +311,8 @@ class LocalStore:
         here = _beside(source, backing.state)
         if here and here.same_content(there):
             chain.check_parent(source, info, here)
+        elif here and not (info.parent_digest or info.parent_generation):
+            chain.check_parent(target, replace(info, parent_digest=here.digest), there)
         else:
             chain.check_parent(target, info, there)
         return replace(info, parent_digest=there.digest or info.parent_digest)

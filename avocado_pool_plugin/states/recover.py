@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from avocado_pool_plugin.core.errors import PoolError
+from avocado_pool_plugin.core.errors import ImageRefused, PoolError, SettingRefused
 from avocado_pool_plugin.states import images
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -25,7 +25,9 @@ def recover_states(params: Any) -> list[str]:
         for image in images.image_params(own):
             try:
                 done += images.image_cache(image).recover()
-            except PoolError as error:
-                # an image of a kind without states has nothing to recover; others say why later
+            except (ImageRefused, SettingRefused) as error:
+                # an image of a kind without states has nothing to recover
                 LOG.debug("nothing recovered for %s/%s: %s", vm, image["images"], error)
+            except PoolError as error:
+                LOG.error("%s/%s can't be recovered: %s", vm, image["images"], error)
     return done

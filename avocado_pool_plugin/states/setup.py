@@ -308,8 +308,9 @@ def _do(verb: str, params: Any, env: Any) -> bool:
 
 def _overwrites(verb: str, params: Any, backend: Any) -> bool:
     """Tell whether a verb does the same with a state that is there as with one that is not."""
-    root = params[f"{verb}_state"] in ROOTS or backend.needs_root or params.get("check_mode")
-    return verb == "set" and not root and bool(getattr(backend, "replaces", False))
+    needs_root = getattr(backend, "needs_root", True) or params.get("check_mode")
+    rooted = needs_root or params[f"{verb}_state"] in ROOTS
+    return verb == "set" and not rooted and bool(getattr(backend, "replaces", False))
 
 
 def _reason(verb: str, params: Any, exists: bool, backend: Any) -> str:

@@ -585,6 +585,7 @@ def test_states_of_vms_and_images_are_dealt_with_apart(lab, monkeypatch):
     from avocado_pool_plugin.states import setup
 
     calls = []
+    monkeypatch.setitem(setup.BACKENDS, "ramfile", object)
     for verb in ("get", "set", "unset", "push", "pop"):
         monkeypatch.setattr(
             setup,
