@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from avocado_pool_plugin.core.errors import ToolFailed
+from avocado_pool_plugin.core.errors import SpaceMissing, ToolFailed
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -17,6 +17,8 @@ _QUICK = 60
 _LONG = 6 * 3600
 #: Exit statuses of ``qemu-img compare``: equal, different.
 _COMPARED = (0, 1)
+#: What QEMU says of a disk without room.
+_FULL = ("No space left on device", "Disk quota exceeded")
 #: What QEMU says of an image that is locked, and how many seconds that may be worth waiting for.
 _IN_USE, _LINGERS = "Is another process using the image", 3.0
 #: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
@@ -36,6 +38,8 @@ def _run(
         done = _once(command, timeout)
     if done.returncode not in fine:
         said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
+        if any(reason in said for reason in _FULL):
+            raise SpaceMissing(f"{said}; free space there and try again, what is there is whole")
         raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
     return done
 
@@ -50,6 +54,7 @@ def _once(command: list[str], timeout: int) -> subprocess.CompletedProcess[str]:
             check=False,
             text=True,
             errors="replace",
+            env={**os.environ, "LC_ALL": "C"},  # what it says is looked into
         )
     except FileNotFoundError:
         raise ToolFailed(

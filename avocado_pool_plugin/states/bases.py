@@ -77,7 +77,9 @@ def _bring(path: str, target: str, digest: str, policy: Policy, seen_dir: str) -
         if parent:
             qemu.rename_backing(part, parent + IMAGE_SUFFIX)
         own = None if raw or parent else digest
-        info = replace(info, digest=own, source_digest=digest)
+        # two who bring it in at once make the same: what stands on the one stands on the other
+        generation = "base-" + digest.partition(":")[2][:16]
+        info = replace(info, digest=own, source_digest=digest, generation=generation)
         place(part, target, info, policy)
     LOG.info("base image %s is state %s now, for all that will stand on it", path, target)
 
