@@ -7,8 +7,9 @@ from avocado_pool_plugin.core import durable, locks
 from avocado_pool_plugin.core.chain import backing_of
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import LinkRefused, StateMissing
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
-from avocado_pool_plugin.core.store import LocalStore, Moved
+from avocado_pool_plugin.core.store import Moved
 
 
 class LinkStore(LocalStore):

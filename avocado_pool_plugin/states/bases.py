@@ -8,11 +8,11 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, knowledge, locks, records
 from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import check_movable, is_qcow2, read_header
-from avocado_pool_plugin.core.store import LocalStore
 
 LOG = logging.getLogger("avocado." + __name__)
 

@@ -12,10 +12,11 @@ from avocado_pool_plugin.core import plan
 from avocado_pool_plugin.core.dependents import Guard
 from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused, LocationRefused
 from avocado_pool_plugin.core.link import LinkStore
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.progress import LogProgress
 from avocado_pool_plugin.core.records import FileInfo
-from avocado_pool_plugin.core.store import LocalStore, Moved
+from avocado_pool_plugin.core.store import Moved
 from avocado_pool_plugin.states import images, report
 
 LOG = logging.getLogger("avocado." + __name__)

@@ -7,8 +7,7 @@ exists (first letter) and if it does not (second letter).
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 from avocado.core import exceptions
@@ -17,6 +16,7 @@ from avocado_pool_plugin import params as settings
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.names import ROOTS, check_name
 from avocado_pool_plugin.states.backends import StateBackend, load_backends
+from avocado_pool_plugin.states.policies import ABORT, SKIP, VERBS, letters
 
 __all__ = [
     "BACKENDS",
@@ -39,31 +39,6 @@ BACKENDS = load_backends()
 #: Backend of each object type whose ``states`` param is not set.
 _DEFAULT_BACKENDS = {"images": "qcow2ext", "vms": "ramfile"}
 _DEFAULT_CHAIN = "vms images"
-_ABORT, _DO, _SKIP = "abort", "do", "skip"
-_WORDS = {"a": "abort", "r": "reuse", "f": "force", "i": "ignore"}
-
-
-@dataclass(frozen=True)
-class Verb:
-    """
-    What the letters of a verb's mode mean.
-
-    :param mode: the default mode
-    :param exists: what to do for each first letter
-    :param missing: what to do for each second letter
-    """
-
-    mode: str
-    exists: Mapping[str, str] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
-VERBS = {
-    "get": Verb("ra", {"a": _ABORT, "r": _DO, "i": _SKIP}, {"a": _ABORT, "i": _SKIP}),
-    "set": Verb("ff", {"a": _ABORT, "r": _SKIP, "f": _DO}, {"a": _ABORT, "f": _DO}),
-    "unset": Verb("fi", {"r": _SKIP, "f": _DO}, {"a": _ABORT, "i": _SKIP}),
-    "check": Verb("rf", {"r": _DO, "f": _DO}, {"r": _SKIP, "f": _DO}),
-}
 
 
 def _objects(params: Any, above: tuple[tuple[str, str], ...] = ()) -> Iterator[Any]:
@@ -140,22 +115,6 @@ def _instance(params: Any, env: Any) -> Any:
     return env.get_vm(params["vms"])
 
 
-def _letters(verb: str, params: Any) -> tuple[str, str]:
-    """Return what the mode of a verb says to do if the state exists, and if it does not."""
-    table, mode = VERBS[verb], params.get(f"{verb}_mode") or VERBS[verb].mode
-    if len(mode) != 2 or mode[0] not in table.exists or mode[1] not in table.missing:
-        raise exceptions.TestError(
-            f"Invalid policy {verb}_mode = {mode!r} for {params['object_name']}: the first letter "
-            f"(state exists) can be {_choices(table.exists)}, the second (it does not) "
-            f"{_choices(table.missing)}"
-        )
-    return table.exists[mode[0]], table.missing[mode[1]]
-
-
-def _choices(letters: Mapping[str, str]) -> str:
-    return " or ".join(f"'{letter}' ({_WORDS[letter]})" for letter in letters)
-
-
 # -- show and check ------------------------------------------------------------------------------
 
 
@@ -210,7 +169,7 @@ def _provide_root(verb: str, params: Any, backend: Any, instance: Any) -> bool:
     own = params.copy()
     own["soft_boot"] = params.get("soft_boot") or ("yes" if verb in ("set", "check") else "no")
     mode = params.get("check_mode") or VERBS["check"].mode
-    _letters("check", params)
+    letters("check", params)
     if not backend.check_root(own, instance):
         if mode[1] == "r":
             return False
@@ -282,23 +241,23 @@ def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
 def _do(verb: str, params: Any, env: Any) -> bool:
     """Do a verb for one object, as its mode says; return whether it was done."""
     state, name = params[f"{verb}_state"], params["object_name"]
-    if_exists, if_missing = _letters(verb, params)
+    if_exists, if_missing = letters(verb, params)
     backend, instance = _backend(params), _instance(params, env)
     if if_exists == if_missing and _overwrites(verb, params, backend):
         exists = False  # it does not matter, and no mirror has to be asked
     else:
         exists = _exists(verb, params, env)
     action = if_exists if exists else if_missing
-    if action == _ABORT:
+    if action == ABORT:
         raise exceptions.TestAbortError(_reason(verb, params, exists, backend))
-    if action == _SKIP:
+    if action == SKIP:
         LOG.info(
             "%s of state %r of %s is left out, it %s and the policy is %s",
             *(verb, state, name, "exists" if exists else "does not exist"),
             params.get(f"{verb}_mode") or VERBS[verb].mode,
         )
         return False
-    LOG.debug("%s state %r of %s", verb, state, name)
+    LOG.debug("%s: %s of state %r begins", name, verb, state)
     if state in ROOTS:
         _do_root(verb, params, exists, backend, instance)
     else:

@@ -29,8 +29,9 @@ from avocado_pool_plugin.core.errors import (
     StateNeeded,
 )
 from avocado_pool_plugin.core.link import LinkStore
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.store import LocalStore, Store
+from avocado_pool_plugin.core.store import Store
 from tests.support.images import MIB, chain, edit, guest_bytes, image, qemu_img
 from tests.support.mounts import fill
 from tests.support.needs import need_root
@@ -493,7 +494,7 @@ def test_a_child_with_a_recorded_parent_is_not_put_on_another(store, here, there
 def test_a_source_replaced_while_it_is_copied_delivers_old_or_new(backend, here, there,
                                                                  monkeypatch):  # fmt: skip
     """Readers take no lock: a writer's replacement in the midst of a copy is nobody's failure."""
-    from avocado_pool_plugin.core import store as module
+    from avocado_pool_plugin.core import local as module
 
     store = backend.make(POLICY)
     put(there.ram("s"), OTHER)

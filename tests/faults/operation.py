@@ -17,8 +17,8 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import locks
 from avocado_pool_plugin.core.dependents import Guard
 from avocado_pool_plugin.core.link import LinkStore
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.store import LocalStore
 
 
 def main(verb: str, one: str, other: str, locking: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avocado_pool_plugin.core import digest, records
-from avocado_pool_plugin.core import store as stores
+from avocado_pool_plugin.core import local as stores
 from avocado_pool_plugin.core.errors import SpaceMissing
 from avocado_pool_plugin.core.plan import check_space, plan_transfer
 from tests.support.images import MIB, chain

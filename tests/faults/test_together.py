@@ -23,7 +23,7 @@ from pathlib import Path
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import locks
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.store import LocalStore
+from avocado_pool_plugin.core.local import LocalStore
 pool, cache, locking, rounds, *names = sys.argv[1:]
 if locking == "none":
     locks.skip = lambda: True
@@ -44,7 +44,7 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import locks
 from avocado_pool_plugin.core.errors import FileChanging, StateMissing
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.store import LocalStore
+from avocado_pool_plugin.core.local import LocalStore
 locking, rounds, target, *sources = sys.argv[1:]
 if locking == "none":
     locks.skip = lambda: True

@@ -8,10 +8,10 @@ from pathlib import Path
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import digest, durable, layout, records
 from avocado_pool_plugin.core.dependents import Guard
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import FileInfo
-from avocado_pool_plugin.core.store import LocalStore
 
 POLICY = Policy(timeout=20, fsync=True)
 

@@ -86,3 +86,9 @@ def stamp(path: Path) -> tuple[int, int, int, int]:
     """Return what changes when a file is touched in any way but reading."""
     found = path.stat()
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def contents(root: Path) -> dict[Path, tuple[int, ...]]:
+    """Return the stamps of all files below a directory but locks, which are no change."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {path: stamp(path) for path in files if path.suffix != ".lock"}

@@ -25,7 +25,7 @@ VT = ("plugins.vt", "plugins.vt_images", "plugins.vt_machines")
 FOREIGN = {
     "avocado": ("plugins", "graph.run"),
     # the documented policies promise TestError and TestAbortError
-    "avocado.core.exceptions": ("plugins", "graph.run", "states.setup"),
+    "avocado.core.exceptions": ("plugins", "graph.run", "states.setup", "states.policies"),
     "virttest": ("states", "params", "graph", *VT),
     "avocado_vt": VT,
     "aexpect": ("ssh",),

@@ -159,6 +159,17 @@ def test_unset_of_a_state_under_an_image_with_own_writes(lab):
     whole(lab, "install")
 
 
+def test_an_image_that_took_a_state_over_holds_content_of_its_own(lab):
+    """So its parent can't just be renamed to be the image when that is taken back as well."""
+    made(lab, "install", "x", **OWN)
+    write(lab.image(), 3, "2M")
+    unset(lab, "x", **OWN)
+    unset(lab, "install", **OWN)
+    assert [holds(lab.image(), 1 + n, f"{n}M") for n in range(3)] == [True] * 3
+    assert backing(lab.image()) == ""
+    whole(lab)
+
+
 def test_unset_and_set_with_a_relative_backing_name(lab):
     """An image may name its state relative to where the image is; copies are elsewhere."""
     made(lab, "install", "x", **OWN)

@@ -1,0 +1,245 @@
+"""The store in a local directory, network file systems included; see store.py for the contract."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash
+from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
+from avocado_pool_plugin.core.dependents import Guard, check_replace
+from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    FileCorrupt,
+    ImageInUse,
+    PoolUnreachable,
+    StateMissing,
+)
+from avocado_pool_plugin.core.knowledge import Peek
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.place import new_info, place, place_working
+from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.qcow2 import check_movable, in_use, read_header
+from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.core.store import Moved
+
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Attempts at a file that is replaced while it is copied.
+_ATTEMPTS = 5
+
+#: Writes a relative backing name into an image: path of the image, name of the backing file.
+Rename = Callable[[str, str], None]
+
+
+class LocalStore:
+    """
+    Local directories, network file systems included.
+
+    :param policy: how careful and patient to be
+    :param rename: writes relative backing names into copies of files that hold absolute ones
+    :param seen_dir: where knowledge about files in read-only directories is kept
+    :param guard: what the caller knows about overlays and states that may go along
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rename: Rename,
+        seen_dir: str | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self.policy = policy
+        self.rename = rename
+        self.seen_dir = seen_dir
+        self.guard = guard or Guard(cascade=policy.cascade)
+
+    def _working(self, path: str) -> bool:
+        """Tell whether a file is a VM's working image: it may change, so nothing is recorded."""
+        ours = os.path.basename(os.path.dirname(path)) == layout.META
+        return ours or (self.guard.own is not None and os.path.abspath(path) == self.guard.own)
+
+    def names(self, directory: str) -> list[str]:
+        """See :meth:`Store.names`."""
+        try:
+            return sorted(name for name in os.listdir(directory) if not layout.is_ours(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise PoolUnreachable(
+                f"{directory} can't be listed: {error.strerror}; check that it is mounted and "
+                f"readable"
+            ) from error
+
+    def info(self, path: str) -> FileInfo | None:
+        """See :meth:`Store.info`."""
+        if self._working(path):
+            return knowledge.identify_working(path, self.seen_dir)
+        return knowledge.identify(path, self.policy, self.seen_dir)
+
+    def parent(self, path: str) -> str:
+        """See :meth:`Store.parent`."""
+        name = os.path.basename(path).removesuffix(IMAGE_SUFFIX)
+        return chain.parent_in(os.path.dirname(path))(name)
+
+    def lock(self, path: str, timeout: float) -> contextlib.AbstractContextManager[None]:
+        """See :meth:`Store.lock`."""
+        return locks.hold(path, timeout)
+
+    def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.fetch`. One download of a file serves all of this host who wait."""
+        started = time.monotonic()
+        with locks.hold(local, self.policy.timeout):
+            if self._equal(path, local):
+                return Moved("kept", os.path.getsize(path))
+            if self._working(local) and in_use(local):
+                raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
+            with self._copy(path, local, progress) as (part, info, cloned):
+                self._replace(part, local, info, replace(self.guard, source=os.path.dirname(path)))
+        return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
+
+    def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.publish`. The pool's lock is not held while content is copied."""
+        started = time.monotonic()
+        if self._equal(local, path):
+            return Moved("kept", os.path.getsize(path))
+        with (
+            self._copy(local, path, progress) as (part, info, cloned),
+            locks.hold(path, self.policy.timeout),
+        ):
+            there = self._usable(path)
+            if there and there.same_content(info):
+                return Moved("kept", info.size)
+            self._replace(part, path, info, self.guard)
+        return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
+
+    def remove(self, path: str) -> None:
+        """See :meth:`Store.remove`."""
+        with locks.hold(path, self.policy.timeout):
+            if os.path.lexists(path):
+                check_replace(path, None, self.guard)
+                trash.throw(path, self.policy.fsync)
+
+    def _usable(self, path: str) -> FileInfo | None:
+        """Return what a file is that may be replaced; a corrupt one counts as absent."""
+        try:
+            return self.info(path)
+        except FileCorrupt as error:
+            LOG.warning("%s", error)
+            return None
+
+    def _equal(self, source: str, target: str) -> bool:
+        """
+        Tell whether the target is a true copy already.
+
+        :raises FileCorrupt: the source is not what was recorded
+        """
+        if os.path.islink(target) or not os.path.exists(target) or chain.leads_away(target):
+            return False
+        mine, there = self.info(source), self._usable(target)
+        return bool(mine and there and mine.same_content(there))
+
+    @contextlib.contextmanager
+    def _copy(
+        self, source: str, target: str, progress: Progress | None
+    ) -> Iterator[tuple[str, FileInfo, bool]]:
+        """Give a verified copy of a file, ready to be put at ``target``, and what it is."""
+        self._peek(source)
+        durable.make_dirs(os.path.dirname(target), self.policy.fsync)
+        durable.make_meta(target, self.policy.fsync)
+        self._require_space(source, target)
+        source = knowledge.resolve(source)
+        with durable.new_part(target, self.policy.fsync) as part:
+            copied, info = self._copy_whole(source, part, progress)
+            if source.endswith(IMAGE_SUFFIX):
+                info = self._at_home(source, part, target, info)
+            yield part, info, copied.cloned
+
+    def _peek(self, source: str) -> Peek:
+        known = knowledge.peek(source, self.seen_dir)
+        if known is None:
+            raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
+        return known
+
+    def _copy_whole(
+        self, source: str, part: str, progress: Progress | None
+    ) -> tuple[Copied, FileInfo]:
+        """Copy a file, which may be replaced meanwhile by writers; return what it is."""
+        for _ in range(_ATTEMPTS):
+            known = self._peek(source)
+            trusted = None
+            if known.fresh and known.info.digest and self.policy.verify != "always":
+                trusted = (known.stamp, known.info.digest)
+            with contextlib.suppress(FileChanging):
+                copied = copy_file(source, part, trusted, progress)
+                return copied, self._verify(source, copied)
+            durable.unlink(part)
+        raise FileChanging(f"{source} is being written to; wait until that is done")
+
+    def _require_space(self, source: str, target: str) -> None:
+        directory = layout.meta_dir(target)
+        near = os.stat(directory).st_dev == os.stat(source).st_dev
+        if not (near and can_clone(source, target)):
+            require_space(directory, allocated(source), f"a copy of {source}")
+
+    def _verify(self, source: str, copied: Copied) -> FileInfo:
+        """Return what was copied, after comparing it with the source's record."""
+        if self._working(source):
+            return replace(new_info(copied.stamp.size), digest=copied.digest)
+        known = knowledge.peek(source, self.seen_dir)
+        fresh = known and known.fresh and known.stamp == copied.stamp
+        if known and fresh and known.info.digest == copied.digest:
+            return known.info
+        info = knowledge.judge(source, copied.digest, copied.stamp, self.seen_dir)
+        if info is None:
+            if self._peek(source).stamp != copied.stamp:
+                raise FileChanging(f"{source} was replaced while it was copied")
+            raise knowledge.corrupt(source, known.info.digest if known else None, copied.digest)
+        return info
+
+    def _at_home(self, source: str, part: str, target: str, info: FileInfo) -> FileInfo:
+        """
+        Fit a copy to where it will be: a relative backing name, and on the parent it was made on.
+
+        :raises ChainBroken: another parent is beside the target
+        """
+        # of the copy: the source may be another file by now
+        header = read_header(part)
+        check_movable(source, header)
+        backing = chain.named_backing(header, source, os.path.dirname(source))
+        if not backing.state:
+            return info
+        info = replace(info, parent=backing.state)
+        if not backing.relative:
+            self.rename(part, backing.state + IMAGE_SUFFIX)
+            found = knowledge.read_digest(part, None)
+            info = replace(info, digest=found[0] if found else None, source_digest=info.digest)
+        there = _beside(target, backing.state)
+        if there is None:
+            return info
+        here = _beside(source, backing.state)
+        if here and here.same_content(there):
+            chain.check_parent(source, info, here)
+        elif here and not (info.parent_digest or info.parent_generation):
+            chain.check_parent(target, replace(info, parent_digest=here.digest), there)
+        else:
+            chain.check_parent(target, info, there)
+        return replace(info, parent_digest=there.digest or info.parent_digest)
+
+    def _replace(self, part: str, path: str, info: FileInfo, guard: Guard) -> None:
+        """Put a verified copy in place, after what stands on the old file was considered."""
+        if self._working(path):
+            place_working(part, path, self.policy)
+            return
+        if os.path.lexists(path):
+            check_replace(path, info, guard)
+        place(part, path, info, self.policy)
+
+
+def _beside(path: str, name: str) -> FileInfo | None:
+    """Return what is known of a state in a file's directory."""
+    known = knowledge.peek(chain.state_file(os.path.dirname(path), name))
+    return known.info if known else None
