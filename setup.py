@@ -23,7 +23,8 @@ setup(
         "rich",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest>=8", "pytest-timeout", "ruff"],
+        # Avocado 113 imports pkg_resources, which later setuptools lack
+        "test": ["setuptools<81", "hypothesis", "mypy", "pytest>=8", "pytest-timeout", "ruff"],
     },
     entry_points={
         "avocado.plugins.init": ["pool = avocado_pool_plugin.plugins.init:PoolInit"],

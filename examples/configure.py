@@ -227,13 +227,17 @@ def _link(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
-def default_environment() -> Environment:
-    """The environment of ``make run``: all of it in the checkout, below ``.build/``."""
+def default_environment(build: Path = BUILD) -> Environment:
+    """
+    The environment of ``make run``: all of it in the checkout, below ``.build/``.
+
+    :param build: another directory, for a run apart from that one
+    """
     return Environment(
-        venv=CHECKOUT / ".venv",
-        data=BUILD / "avocado",
-        pool=BUILD / "pool",
-        cache=BUILD / "cache",
+        venv=CHECKOUT / ".venv" if build == BUILD else build / "venv",
+        data=build / "avocado",
+        pool=build / "pool",
+        cache=build / "cache",
     )
 
 

@@ -7,6 +7,7 @@ cache of its own, starts from the states in the pool. Empty the cache (``.build/
 again to see that nothing is rebuilt; empty the pool (``.build/pool``), too, to begin anew.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from configure import Environment, configure, default_environment, kvm_works, stop_machines
+from configure import BUILD, Environment, configure, default_environment, kvm_works, stop_machines
 
 #: tests that leave the image state of their own name behind, in an order that works
 PRODUCERS = ("install", "customize")
@@ -60,8 +61,13 @@ def avocado_run(env: Environment, tests: Sequence[str], *options: str) -> bool:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument(
+        "--build", type=Path, default=BUILD, metavar="DIR", help="where pool, cache and results are"
+    )
+    build = parser.parse_args().build
     try:
-        env = configure(default_environment())
+        env = configure(default_environment(build))
     except ValueError as error:
         sys.exit(f"run: {error}")
     pool = Path(env.pool)

@@ -22,6 +22,7 @@ needed=(
     ip:iproute2
     ps:procps
     cpio:cpio
+    xz:xz-utils
     mkfs.ext4:e2fsprogs
     mkfs.xfs:xfsprogs
     mount:mount

@@ -97,7 +97,7 @@ class StateHooks:
             vt_machines.stop_leftovers(params, env)
             # what a killed test left half done comes first: an image may seem to be missing
             recover_states(params)
-            setup.require_backends(params, *requests.VERBS)
+            setup.check_requests(params, *requests.VERBS)
             before = vt_images.stamps_of_optional(params)
             _states(params, env, _OFF_SKIPS, "get", "pop")
             vt_images.keep_got(params, before)

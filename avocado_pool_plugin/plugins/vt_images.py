@@ -12,7 +12,7 @@ from typing import Any
 
 from avocado.core.exceptions import TestError
 
-from avocado_pool_plugin.params import scopes
+from avocado_pool_plugin.params import flag, scopes
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -53,7 +53,7 @@ def params_of(params: Any, vm: str, image: str) -> Any:
 def wanted(params: Any, vm: str, image: str, *verbs: str) -> bool:
     """Return whether one of the verbs is asked for on a state of an image."""
     typed = params_of(params, vm, image).object_params("images")
-    if not type_in_use(params, "images") or typed.get("image_readonly") == "yes":
+    if not type_in_use(params, "images") or flag(typed, "image_readonly"):
         return False
     return any(typed.get(f"{verb}_state") for verb in verbs)
 

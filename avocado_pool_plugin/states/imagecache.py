@@ -15,7 +15,7 @@ from dataclasses import replace
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, users
 from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
-from avocado_pool_plugin.core.dependents import Guard, check_replace
+from avocado_pool_plugin.core.dependents import Guard, check_replace, states_on
 from avocado_pool_plugin.core.errors import (
     ChainBroken,
     ImageRefused,
@@ -136,8 +136,8 @@ class ImageCache(Workplace):
 
     def _become(self, path: str, header: Header, parent: str) -> str:
         """Make the image the state: by rename, or by copy from elsewhere or with snapshots."""
-        self._make_way(path)
         if self._can_move(header) and moves.image_to_state(self, path, header, parent):
+            self._clear_away(path)
             return "image moved"
         with self._copied(path, parent) as (part, digest):
             place(part, path, replace(self.info_on(parent), digest=digest), self.policy)
@@ -145,6 +145,7 @@ class ImageCache(Workplace):
             LOG.info("%s keeps its internal snapshots, and so its content", self.image)
         else:
             self.fresh_overlay(path)
+        self._clear_away(path)
         return "image copied"
 
     def _can_move(self, header: Header) -> bool:
@@ -168,10 +169,14 @@ class ImageCache(Workplace):
             name_parent(part, parent)
             yield part, digest if read_header(part) == before else None
 
-    def _make_way(self, path: str) -> None:
-        """Send what stands on the old state to the trash; only by request is there anything."""
-        if os.path.lexists(path):
-            check_replace(path, None, Guard(own=self.image, cascade=self.policy.cascade))
+    def _clear_away(self, path: str) -> None:
+        """
+        Send what stood on the old state to the trash, if that was asked for.
+
+        It comes last, when nothing can fail any more; that nothing is open was made sure before.
+        """
+        if self.policy.cascade:
+            check_replace(path, None, Guard(own=self.image, cascade=True))
 
     def _repair(self, path: str, parent: str, needed_by: list[str]) -> str:
         """Set a state that others stand on: only content that it should have anyway."""
@@ -206,7 +211,7 @@ class ImageCache(Workplace):
             users.expect(path, self.image, info.generation)
             place(part, path, info, self.policy)
         self.fresh_overlay(path)
-        self._make_way(path)
+        self._clear_away(path)
         return "image merged"
 
     # -- unset -------------------------------------------------------------------------------
@@ -222,6 +227,7 @@ class ImageCache(Workplace):
         with locks.hold(path, self.policy.timeout):
             if not os.path.lexists(path):
                 return
+            self._refuse_needed_elsewhere(path)
             own = self.stands_on(path)
             if own and in_use(self.image):
                 raise StateNeeded(
@@ -239,6 +245,17 @@ class ImageCache(Workplace):
                 if own:
                     self._take_over(path)
                 trash.throw(path, self.policy.fsync)
+
+    def _refuse_needed_elsewhere(self, path: str) -> None:
+        """Make sure that the removal from a pool, which comes later, will not be refused."""
+        for pool in [] if self.policy.cascade else self.pools:
+            copy = os.path.join(pool, os.path.basename(path))
+            tops = states_on(copy) if os.path.isfile(copy) else []
+            if tops:
+                raise StateNeeded(
+                    f"{path} is not removed, in the pool others stand on it: {', '.join(tops)}; "
+                    f"remove these first, or have them removed along (unset_cascade=yes)"
+                )
 
     def _require_takeable(self, path: str) -> None:
         """Make sure that the image can take over the content of the state under it."""

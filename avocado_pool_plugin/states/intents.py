@@ -8,15 +8,14 @@ place there is no image. Whoever comes next finds the note and finishes the work
 import contextlib
 import json
 import os
-import socket
 import time
 from dataclasses import asdict, dataclass
 
-from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core import durable, layout, locks
 
 #: Intents that this very process is working on.
 _ACTIVE: set[str] = set()
-#: After this many seconds an intent of another host is nobody's.
+#: Without locks, after this many seconds an intent from elsewhere is nobody's.
 _ABANDONED = 3600.0
 
 
@@ -35,7 +34,7 @@ class Intent:
     :param inode: of the file that is moved
     :param mode: permission bits that it had
     :param overlay: the prepared fresh overlay (set only)
-    :param host: where the process runs
+    :param machine: where the process runs, see :func:`_machine`
     :param pid: the process
     :param started: when the process was started, in clock ticks since boot
     :param since: when the intent was noted, in seconds since 1970
@@ -51,7 +50,7 @@ class Intent:
     inode: int
     mode: int
     overlay: str
-    host: str
+    machine: str
     pid: int
     started: str
     since: float
@@ -64,9 +63,14 @@ class Intent:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that noted it may still be at work."""
-        if self.host != socket.gethostname():
-            return time.time() - self.since < _ABANDONED
+        """
+        Whether the process that noted it is known to be still at work.
+
+        Of a process elsewhere nothing is known here. It holds the state's lock while it works, and
+        who completes its work waits for that; only without locks is it given some time instead.
+        """
+        if self.machine != _machine():
+            return locks.skip() and time.time() - self.since < _ABANDONED
         if self.pid == os.getpid():
             return self.path in _ACTIVE
         return self.started != "" and _started(self.pid) == self.started
@@ -96,11 +100,24 @@ def new_intent(
         inode=moved.st_ino,
         mode=moved.st_mode & 0o7777,
         overlay=overlay,
-        host=socket.gethostname(),
+        machine=_machine(),
         pid=os.getpid(),
         started=_started(os.getpid()),
         since=time.time(),
     )
+
+
+def _machine() -> str:
+    """
+    Return what tells apart where process ids mean the same: the boot and the pid namespace.
+
+    A host's name would not do: a container that is started again has another one.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str:

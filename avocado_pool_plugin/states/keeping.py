@@ -52,11 +52,13 @@ def kept(work: Workplace, path: str, needed: list[str]) -> str:
     Say why a state is not replaced by the image.
 
     :param needed: what stands on it, in words
-    :returns: empty if the two differ, so that what is in the image is not saved
+    :returns: empty if the cache has no such content now: the state is another one, or is only in
+        the pool, where it needs not be published to
     """
-    if all(qemu.same_guest_content(work.image, copy) for copy in _copies(work, path)):
-        LOG.info("%s of %s has this content already, nothing to do", path, work.title)
-        return "same content"
+    copies = _copies(work, path)
+    if all(qemu.same_guest_content(work.image, copy) for copy in copies):
+        LOG.info("%s of %s has this content already, nothing to do", copies[0], work.title)
+        return "same content" if path in copies else ""
     LOG.warning(
         "%s of %s is kept as it is, others stand on it: %s; set_cascade=yes replaces it and "
         "sends them to the trash",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, layout, locks, trash
-from avocado_pool_plugin.core.errors import PoolError
+from avocado_pool_plugin.core.errors import PoolError, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import place
 from avocado_pool_plugin.core.qcow2 import Header, is_qcow2, read_header
@@ -107,6 +107,12 @@ def _carry_out_set(work: Workplace, intent: Intent) -> None:
         parent = intent.backing.removesuffix(IMAGE_SUFFIX)
         name_parent(intent.part, parent)
         place(intent.part, intent.state, work.info_on(parent), work.policy)
+    elif not os.path.exists(intent.state) and not os.path.exists(intent.image):
+        intents.drop(intent)
+        raise StateMissing(
+            f"the set of {intent.state} from {intent.image} was interrupted, and its file "
+            f"{intent.part} was removed since; the image is lost, get or make it anew"
+        )
     if os.path.exists(intent.image):
         pass
     elif os.path.exists(intent.overlay):

@@ -55,7 +55,8 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
     def _unset(cls, params: Any, object: Any = None) -> None:
         for own in images.image_params(params):
             started = time.monotonic()
-            cache = images.image_cache(own, "unset")
+            mirrors = [mirror for mirror, _ in cls._permitted("unset", own)]
+            cache = images.image_cache(own, "unset", mirrors)
             path, state = cache.file_of(params["unset_state"]), params["unset_state"]
             size = os.path.getsize(path) if os.path.exists(path) else 0
             cache.unset(state)

@@ -13,7 +13,8 @@ from typing import Any
 from avocado.core import exceptions
 
 from avocado_pool_plugin import params as settings
-from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
+from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import ROOTS, check_name
 from avocado_pool_plugin.states.backends import StateBackend, load_backends
 from avocado_pool_plugin.states.policies import ABORT, SKIP, VERBS, letters
@@ -86,16 +87,38 @@ def _is_default(params: Any) -> bool:
     return bool(params.get("states", "") == _DEFAULT_BACKENDS.get(kind, ""))
 
 
-def require_backends(run_params: Any, *verbs: str) -> None:
+def check_requests(run_params: Any, *verbs: str) -> None:
     """
-    Make sure that there is a backend for all that is asked for, before any of it is done.
+    Make sure that all that is asked for makes sense, before any of it is done.
 
-    :raises BackendUnknown: one is not installed
-    :raises SettingRefused: one is not set
+    :raises BackendUnknown: a backend is not installed
+    :raises NameRefused: a state can't have its name
+    :raises SettingRefused: another param makes no sense
+    :raises LocationRefused: a location can't be used
+    :raises TestError: a mode is none
     """
     for params in _stateful(run_params):
-        if any(params.get(f"{verb}_state") for verb in verbs):
-            _backend(params)
+        for verb in verbs:
+            if params.get(f"{verb}_state"):
+                _check_request(verb, params)
+
+
+def _check_request(verb: str, params: Any) -> None:
+    own = params.copy()
+    check_name("state", params[f"{verb}_state"])
+    plain, mode = {"push": ("set", "af"), "pop": ("get", "ra")}.get(verb, (verb, ""))
+    if plain != verb:
+        own[f"{plain}_mode"] = params.get(f"{verb}_mode") or mode
+    letters(plain, own)
+    settings.policy(own, plain)
+    permitted = getattr(_backend(own), "_permitted", None)
+    for location, _ in permitted(plain, own) if permitted else ():
+        if Location.parse(location).remote:
+            raise LocationRefused(
+                f"{plain} of state {params[f'{verb}_state']!r} of {params['object_name']}: "
+                f"location {location} is on a remote host, which this version can't reach; use a "
+                f"mounted directory (':/dir')"
+            )
 
 
 def _backend(params: Any) -> Any:
@@ -209,13 +232,13 @@ def unset_states(run_params: Any, env: Any = None) -> None:
 def push_states(run_params: Any, env: Any = None) -> None:
     """Save states (``push_state``) that are not there yet by default (``push_mode = af``)."""
     for params in _pushed("push", run_params):
-        _apply("set", params, env, state=params["push_state"], mode=params.get("push_mode", "af"))
+        _apply("set", params, env, state=params["push_state"], mode=params.get("push_mode") or "af")
 
 
 def pop_states(run_params: Any, env: Any = None) -> None:
     """Get states (``pop_state``, ``pop_mode``, else ``ra``) and remove what was got (``fa``)."""
     for params in _pushed("pop", run_params):
-        state, mode = params["pop_state"], params.get("pop_mode", "ra")
+        state, mode = params["pop_state"], params.get("pop_mode") or "ra"
         if _apply("get", params, env, state=state, mode=mode):
             _apply("unset", params, env, state=state, mode="fa")
 
@@ -227,9 +250,13 @@ def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
 
 
 def _each(verb: str, run_params: Any, env: Any) -> None:
-    for params in _stateful(run_params):
-        if params.get(f"{verb}_state"):
-            _do(verb, params, env)
+    asked = [params for params in _stateful(run_params) if params.get(f"{verb}_state")]
+    for params in asked if verb == "get" else ():
+        # what is missing for one object is known before another one is touched
+        if not getattr(_backend(params), "needs_root", True) and not params.get("check_mode"):
+            _decide(verb, params, env)
+    for params in asked:
+        _do(verb, params, env)
 
 
 def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
@@ -240,16 +267,9 @@ def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
 
 def _do(verb: str, params: Any, env: Any) -> bool:
     """Do a verb for one object, as its mode says; return whether it was done."""
+    action, exists = _decide(verb, params, env)
     state, name = params[f"{verb}_state"], params["object_name"]
-    if_exists, if_missing = letters(verb, params)
     backend, instance = _backend(params), _instance(params, env)
-    if if_exists == if_missing and _overwrites(verb, params, backend):
-        exists = False  # it does not matter, and no mirror has to be asked
-    else:
-        exists = _exists(verb, params, env)
-    action = if_exists if exists else if_missing
-    if action == ABORT:
-        raise exceptions.TestAbortError(_reason(verb, params, exists, backend))
     if action == SKIP:
         LOG.info(
             "%s of state %r of %s is left out, it %s and the policy is %s",
@@ -263,6 +283,24 @@ def _do(verb: str, params: Any, env: Any) -> bool:
     else:
         _do_state(verb, params, exists, backend, instance)
     return True
+
+
+def _decide(verb: str, params: Any, env: Any) -> tuple[str, bool]:
+    """
+    Return what the mode of a verb says to do, and whether the state exists.
+
+    :raises TestAbortError: it says to abort
+    """
+    if_exists, if_missing = letters(verb, params)
+    backend = _backend(params)
+    if if_exists == if_missing and _overwrites(verb, params, backend):
+        exists = False  # it does not matter, and no mirror has to be asked
+    else:
+        exists = _exists(verb, params, env)
+    action = if_exists if exists else if_missing
+    if action == ABORT:
+        raise exceptions.TestAbortError(_reason(verb, params, exists, backend))
+    return action, exists
 
 
 def _overwrites(verb: str, params: Any, backend: Any) -> bool:

@@ -128,7 +128,7 @@ class QCOW2ImageTransfer(StateBackend):
             for name in cls._chain(state, pool_dir, own):
                 cache_path = images.state_path(cache_dir, own, name)
                 pool_path = images.state_path(pool_dir, own, name)
-                if not cls.ops.compare(cache_path, pool_path, own):
+                if _leads_away(cache_path) or not cls.ops.compare(cache_path, pool_path, own):
                     LOG.info("%s and %s differ", cache_path, pool_path)
                     return False
         files = cls._vm_files(state, cache_dir, pool_dir, params)
@@ -166,7 +166,7 @@ class QCOW2ImageTransfer(StateBackend):
     @classmethod
     def show(cls, params: Any, object: Any = None) -> list[str]:
         """Return the states in ``show_location``: of the vm, or that all of the images have."""
-        pool_dir, owner = params["show_location"], images.object_id(params)
+        pool_dir, owner = _location("show", params), images.object_id(params)
         if params.get("object_type") in VM_TYPES:
             names = cls.ops.list_paths(os.path.join(pool_dir, owner), params)
             return sorted(filter(None, (state_name(name, VM_SUFFIX) for name in names)))
@@ -182,7 +182,10 @@ class QCOW2ImageTransfer(StateBackend):
         for attempt in range(_ATTEMPTS):
             try:
                 cls.transfer_chain(
-                    params["get_state"], settings.cache_dir(params), params["get_location"], params
+                    params["get_state"],
+                    settings.cache_dir(params),
+                    _location("get", params),
+                    params,
                 )
                 return
             except ParentChanged as error:
@@ -196,7 +199,7 @@ class QCOW2ImageTransfer(StateBackend):
         cls.transfer_chain(
             params["set_state"],
             settings.cache_dir(params),
-            params["set_location"],
+            _location("set", params),
             params,
             down=False,
         )
@@ -204,7 +207,7 @@ class QCOW2ImageTransfer(StateBackend):
     @classmethod
     def unset(cls, params: Any, object: Any = None) -> None:
         """Remove ``unset_state`` from ``unset_location``; what it stands on stays."""
-        state, pool_dir = params["unset_state"], params["unset_location"]
+        state, pool_dir = params["unset_state"], _location("unset", params)
         for _, pool_path, own in cls._vm_files(state, "", pool_dir, params):
             cls.ops.delete(pool_path, own)
         for own in images.image_params(params):
@@ -223,3 +226,20 @@ def _linked(cache_path: str, pool_path: str) -> bool:
         and os.path.islink(cache_path)
         and os.path.realpath(cache_path) == os.path.realpath(place.path)
     )
+
+
+def _location(do: str, params: Any) -> str:
+    """Return the one location of a verb; transport works on one at a time."""
+    found = settings.mirrors(do, params)
+    if len(found) != 1:
+        raise SettingRefused(
+            f"{do}_location names {len(found)} locations ({' '.join(found) or 'none'}), transport "
+            f"needs one; set {do}_location or shared_pool to one"
+        )
+    return found[0]
+
+
+def _leads_away(cache_path: str) -> bool:
+    """Tell whether a cached file names a parent in another cache, as avocado-i2n's may."""
+    real = os.path.isfile(cache_path) and not os.path.islink(cache_path)
+    return real and chain.leads_away(cache_path)

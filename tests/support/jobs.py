@@ -10,7 +10,9 @@ from typing import Any
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-from configure import Environment, configure, stop_machines  # noqa: E402
+from configure import Environment, configure, kvm_works, stop_machines  # noqa: E402
+
+__all__ = ["EXAMPLES", "Job", "Worker", "kvm_works"]
 
 #: Seconds a whole job may take; a guest boots in some seconds, without KVM in some more.
 PATIENCE = 280
