@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from avocado_pool_plugin.core.errors import FileCorrupt, PoolError
+from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, PoolError
 from tests.support.images import edit
 from tests.support.mounts import read_only
 from tests.support.states import OWN, doing, get, made, other, put, show, stamp
@@ -99,6 +99,16 @@ def test_a_cache_that_avocado_i2n_filled(filled, tmp_path):
     assert backing(filled.state("d")) == "c.qcow2"
     get(filled, "d")
     assert holds(filled.image(), 9, "8M")
+
+
+def test_a_cache_with_names_into_another_workers_cache(filled):
+    """What avocado-i2n's download leaves: equal to the pool's, but a VM would read elsewhere."""
+    shutil.copytree(filled.shared("a").parent, filled.state("a").parent)
+    with pytest.raises(ChainBroken, match="not the state beside it"):
+        get(filled, "c", **OWN)
+    get(filled, "c")
+    assert content(filled)
+    assert [backing(filled.state(name)) for name in NAMES[1:3]] == ["a.qcow2", "b.qcow2"]
 
 
 def test_damage_after_it_was_adopted(filled):
