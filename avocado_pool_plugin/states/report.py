@@ -39,15 +39,6 @@ class Event:
         """Return the fields for a file."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Event":
-        """
-        Return an event out of a file.
-
-        :raises TypeError: these are not the fields of one
-        """
-        return cls(**data)
-
 
 def record(event: Event) -> None:
     """Log and keep an event."""

@@ -251,12 +251,16 @@ def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
 
 def _each(verb: str, run_params: Any, env: Any) -> None:
     asked = [params for params in _stateful(run_params) if params.get(f"{verb}_state")]
-    for params in asked if verb == "get" else ():
-        # what is missing for one object is known before another one is touched
-        if not getattr(_backend(params), "needs_root", True) and not params.get("check_mode"):
-            _decide(verb, params, env)
-    for params in asked:
-        _do(verb, params, env)
+    # what is missing for one object is known before another one is touched
+    decided = [_decide(verb, p, env) if _harmless(verb, p) else None for p in asked]
+    for params, decision in zip(asked, decided, strict=True):
+        _do(verb, params, env, decision)
+
+
+def _harmless(verb: str, params: Any) -> bool:
+    """Tell whether looking for a state to get changes nothing, not even the object's root."""
+    rootless = not getattr(_backend(params), "needs_root", True)
+    return verb == "get" and rootless and not params.get("check_mode")
 
 
 def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
@@ -265,9 +269,9 @@ def _apply(verb: str, params: Any, env: Any, *, state: str, mode: str) -> bool:
     return _do(verb, own, env)
 
 
-def _do(verb: str, params: Any, env: Any) -> bool:
+def _do(verb: str, params: Any, env: Any, decision: tuple[str, bool] | None = None) -> bool:
     """Do a verb for one object, as its mode says; return whether it was done."""
-    action, exists = _decide(verb, params, env)
+    action, exists = decision or _decide(verb, params, env)
     state, name = params[f"{verb}_state"], params["object_name"]
     backend, instance = _backend(params), _instance(params, env)
     if action == SKIP:
