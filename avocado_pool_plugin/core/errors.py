@@ -96,3 +96,7 @@ class BackendUnknown(PoolError, ValueError):
 
 class ToolFailed(PoolError):
     """A qemu-img call that failed, with what it said."""
+
+
+class GraphRefused(PoolError, ValueError):
+    """Tests that can't be put in an order, or that need what nobody makes and nobody has."""
