@@ -1,42 +1,127 @@
-"""A line in the log every few seconds while something long goes on."""
+"""
+How a long operation on a file gets on: who is told, and in which words.
 
+Who works only says what begins (:func:`reported`). Who is told is up to the program: a line in the
+log every few seconds, unless a command installs somebody else for its run (:func:`reporting`).
+"""
+
+import contextlib
+import functools
 import logging
+import os
 import time
+from collections.abc import Callable, Iterator
+
+from avocado_pool_plugin.core.digest import Progress, data_spans
 
 LOG = logging.getLogger("avocado." + __name__)
 
 #: Seconds between two lines.
 _PERIOD = 10.0
 
+#: Reports one operation while its context lasts: told what is done and to which file, it gives
+#: whom to tell each further number of bytes.
+Reporter = Callable[[str, str], contextlib.AbstractContextManager[Progress]]
+
+
+class Count:
+    """
+    The bytes of a file that are done, from now on.
+
+    :param path: the file that is read
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.done = 0
+        self.started = time.monotonic()
+
+    @functools.cached_property
+    def data(self) -> int:
+        """Bytes of the file that are no holes; looked up when first asked for, as few ask."""
+        return data_size(self.path)
+
+    @property
+    def total(self) -> int:
+        """Bytes in all; what is done again, as the file was replaced meanwhile, counts again."""
+        return max(self.data, self.done)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the count began."""
+        return time.monotonic() - self.started
+
+    def __str__(self) -> str:
+        rate = self.done / max(self.seconds, 1e-6)
+        left = f"{(self.total - self.done) / rate:.0f}" if rate else "?"
+        return (
+            f"{self.done / 2**20:.1f} of {self.total / 2**20:.1f} MiB, {rate / 2**20:.1f} MiB/s, "
+            f"{left} s left"
+        )
+
 
 class LogProgress:
     """
-    Counts the bytes of one long operation; call it with each further number of bytes.
+    Tells a log of one long operation; call it with each further number of bytes.
 
-    :param what: what goes on, for the log
-    :param total: bytes to come
+    :param doing: what goes on, such as ``fetching``
+    :param path: the file that is read
     """
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what = what
-        self.total = total
-        self.done = 0
-        self.started = self.said = time.monotonic()
+    def __init__(self, doing: str, path: str, log: logging.Logger = LOG) -> None:
+        self.doing = doing
+        self.log = log
+        self.count = Count(path)
+        self.said = self.count.started
 
     def __call__(self, done: int) -> None:
         """Count bytes; say so if the last line is long ago."""
-        self.done += done
+        self.count.done += done
         now = time.monotonic()
-        if now - self.said < _PERIOD:
-            return
-        self.said = now
-        rate = self.done / (now - self.started)
-        left = max(self.total - self.done, 0) / rate if rate else 0.0
-        LOG.info(
-            "%s: %.1f of %.1f MiB, %.1f MiB/s, %.0f s left",
-            self.what,
-            self.done / 2**20,
-            self.total / 2**20,
-            rate / 2**20,
-            left,
-        )
+        if now - self.said >= _PERIOD:
+            self.said = now
+            self.log.info("%s %s: %s", self.doing, self.count.path, str(self.count))
+
+
+def lines(log: logging.Logger = LOG) -> Reporter:
+    """Return who reports by lines in a log."""
+
+    @contextlib.contextmanager
+    def report(doing: str, path: str) -> Iterator[Progress]:
+        yield LogProgress(doing, path, log)
+
+    return report
+
+
+#: Who is told in this process, the one in charge last; threads have no other ones.
+_reporters: list[Reporter] = [lines()]
+
+
+def reported(doing: str, path: str) -> contextlib.AbstractContextManager[Progress]:
+    """
+    Report what is done while the context lasts.
+
+    :param doing: what goes on, such as ``fetching``
+    :param path: the file that is read
+    """
+    return _reporters[-1](doing, path)
+
+
+@contextlib.contextmanager
+def reporting(reporter: Reporter) -> Iterator[None]:
+    """Put somebody in charge of reports while the context lasts."""
+    _reporters.append(reporter)
+    try:
+        yield
+    finally:
+        _reporters.pop()
+
+
+def data_size(path: str) -> int:
+    """Return how many bytes of a file are no holes, and so take time; 0 if it is gone."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return sum(end - start for start, end in data_spans(file.fileno(), size))
+    except OSError:
+        return 0

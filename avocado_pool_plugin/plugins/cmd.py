@@ -1,131 +1,77 @@
-"""The command ``avocado pool``."""
+"""The command ``avocado pool``; its sub-commands are in the package ``commands``."""
 
-import json
-import sys
-import time
-from collections.abc import Mapping
-from typing import Any
+import functools
+from argparse import RawDescriptionHelpFormatter
+from typing import Any, NoReturn
 
 from avocado.core import exit_codes
 from avocado.core.output import LOG_UI
 from avocado.core.plugin_interfaces import CLICmd
 
-from avocado_pool_plugin.core.errors import PoolError
-from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.params import cache_dir, shared_pools
-from avocado_pool_plugin.plugins.cli import add_arguments
-from avocado_pool_plugin.plugins.options import as_params, check_files, check_values
-from avocado_pool_plugin.plugins.text import human_size
+from avocado_pool_plugin.core.errors import (
+    LocationRefused,
+    NameRefused,
+    PoolError,
+    SettingRefused,
+)
+from avocado_pool_plugin.plugins.commands import COMMANDS
+from avocado_pool_plugin.plugins.commands.command import FAILED, MISUSED
+from avocado_pool_plugin.plugins.options import check_files, check_values
 
-#: More rows than this are not drawn as a table.
-_DRAWN = 1000
-_COLUMNS = ("object", "image", "state", "size", "parent", "made", "where")
+_COMMANDS = {command.name: command for command in COMMANDS}
 
 
 class Pool(CLICmd):
-    """Shows states and what can keep them."""
+    """Runs the sub-command that is asked for."""
 
     name = "pool"
     description = "States of virtual machines in the cache and in shared pools"
 
     def configure(self, parser: Any) -> None:
         """Add the sub-commands."""
-        command = super().configure(parser)
-        actions = command.add_subparsers(dest="pool_subcommand", metavar="sub-command")
+        own = super().configure(parser)
+        own.error = functools.partial(_misused, own)
+        actions = own.add_subparsers(dest="pool_subcommand", metavar="sub-command")
         actions.required = True
-        show = actions.add_parser("list", help="List the states in the cache and local pools")
-        add_arguments(show, "shared_pool", "swarm_pool")
-        show.add_argument("--json", dest="pool_json", action="store_true", help="Print JSON")
-        actions.add_parser("backends", help="List what can keep states, and what can't be loaded")
+        for command in COMMANDS:
+            sub = actions.add_parser(
+                command.name,
+                help=command.help,
+                description=command.help,
+                epilog=f"example:\n  avocado pool {command.example}",
+                formatter_class=RawDescriptionHelpFormatter,
+            )
+            sub.error = functools.partial(_misused, sub)
+            # for those that take what another command of Avocado takes
+            sub.commands = parser.subcommands.choices
+            command.configure(sub)
 
     def run(self, config: dict[str, Any]) -> int:
         """
         Run a sub-command.
 
-        :return: one of Avocado's exit codes
+        :return: 0: all is fine, 1: something was found or failed, 2: the command was used wrongly,
+            8: interrupted (as of all commands of Avocado)
         """
+        command = _COMMANDS[config["pool_subcommand"]]
         try:
-            if config.get("pool_subcommand") == "backends":
-                return _backends()
-            check_files()
-            check_values(config)
-            return _list(config)
+            if command.checked:
+                check_files()
+                check_values(config)
+            return command.run(config)
+        except (NameRefused, LocationRefused, SettingRefused) as error:
+            LOG_UI.error("%s", error)
+            return MISUSED
         except PoolError as error:
             LOG_UI.error("%s", error)
-            return int(exit_codes.AVOCADO_FAIL)
+            return FAILED
+        except KeyboardInterrupt:
+            LOG_UI.error("interrupted; what is in place is whole, run the command again")
+            return int(exit_codes.AVOCADO_JOB_INTERRUPTED)
 
 
-def _list(config: Mapping[str, Any]) -> int:
-    params = as_params(config)
-    places = [Location(cache_dir(params)), *shared_pools(params)]
-    remote = [str(place) for place in places if place.remote]
-    if remote:
-        LOG_UI.warning("not listed, only local directories can be: %s", ", ".join(remote))
-    local = [place for place in places if not place.remote]
-    rows = [row for place in local for row in _rows(place)]
-    if config.get("pool_json"):
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    elif rows:
-        _print_table(_COLUMNS, [_cells(row) for row in rows])
-    else:
-        LOG_UI.info("no states in %s", ", ".join(str(place) for place in local))
-    return int(exit_codes.AVOCADO_ALL_OK)
-
-
-def _rows(place: Location) -> list[dict[str, Any]]:
-    """Return the states in a directory, in the terms of the table."""
-    from avocado_pool_plugin.states.catalog import list_states
-
-    return [
-        {
-            "object": entry.object_id,
-            "image": entry.image,
-            "state": entry.state,
-            "size": entry.size,
-            "parent": entry.parent,
-            "made": entry.made,
-            "where": str(place),
-        }
-        for entry in list_states(place.path)
-    ]
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    made = row["made"]
-    if isinstance(made, int | float):
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(made))
-    shown = {**row, "size": human_size(int(row["size"])), "made": made}
-    return [str(shown[column] or "") for column in _COLUMNS]
-
-
-def _backends() -> int:
-    from avocado_pool_plugin.states.backends import known_backends
-
-    backends = known_backends()
-    _print_table(
-        ("name", "from", "error"),
-        [[backend.name, backend.origin, backend.error] for backend in backends],
-    )
-    return int(exit_codes.AVOCADO_ALL_OK)
-
-
-def _print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Print rows, on a terminal as a drawn table; names are cut nowhere."""
-    if not sys.stdout.isatty() or len(rows) > _DRAWN:
-        # drawing takes half a millisecond a row, and programs want plain columns
-        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        for row in [list(columns), *rows]:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            sys.stdout.write("  ".join(cells).rstrip() + "\n")
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout).print(table)
+def _misused(parser: Any, message: str) -> NoReturn:
+    """End the program because of wrong arguments; Avocado's own parser has another status."""
+    LOG_UI.error("%s: %s; see '%s --help'", parser.prog, message, parser.prog)
+    parser.exit(MISUSED)
+    raise AssertionError

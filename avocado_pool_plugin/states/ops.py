@@ -14,7 +14,7 @@ from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefus
 from avocado_pool_plugin.core.link import LinkStore
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.core.progress import LogProgress
+from avocado_pool_plugin.core.progress import reported
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.core.store import Moved
 from avocado_pool_plugin.states import images, report
@@ -263,19 +263,17 @@ def _info(store: LocalStore, path: str) -> FileInfo | None:
 
 
 def _fetch(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
-    moved = store.fetch(pool_path, cache_path, _progress("fetching", pool_path))
+    with reported("fetching", pool_path) as progress:
+        moved = store.fetch(pool_path, cache_path, progress)
     _report("fetched", cache_path, moved, f"from {pool_path}, {moved.action}")
     return moved
 
 
 def _publish(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
-    moved = store.publish(cache_path, pool_path, _progress("publishing", cache_path))
+    with reported("publishing", cache_path) as progress:
+        moved = store.publish(cache_path, pool_path, progress)
     _report("published", pool_path, moved, f"to {pool_path}, {moved.action}")
     return moved
-
-
-def _progress(doing: str, path: str) -> LogProgress:
-    return LogProgress(f"{doing} {path}", os.path.getsize(path) if os.path.exists(path) else 0)
 
 
 def _report(verb: str, path: str, moved: Moved, where: str) -> None:

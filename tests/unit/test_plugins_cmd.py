@@ -1,10 +1,14 @@
 import json
+import shlex
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from avocado.core.parser import ArgumentParser
 
 from avocado_pool_plugin.plugins import cmd
+from avocado_pool_plugin.plugins.commands import COMMANDS
+from avocado_pool_plugin.plugins.commands.command import Command
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +66,12 @@ def test_nothing_there_is_an_empty_list_for_machines(tmp_path, capsys):
 def test_an_unreachable_place_is_one_sentence_and_an_exit_status(tmp_path, caplog):
     file = tmp_path / "file"
     file.write_text("")
-    assert run("list", str(tmp_path), f":{file}") != 0
+    assert run("list", str(tmp_path), f":{file}") == 1
     assert len(caplog.messages) == 1 and str(file) in caplog.messages[0]
 
 
 def test_a_bad_place_is_one_sentence_and_an_exit_status(caplog):
-    assert run("list", "here") != 0
+    assert run("list", "here") == 2
     assert len(caplog.messages) == 1 and "swarm_pool" in caplog.messages[0]
 
 
@@ -91,10 +95,66 @@ def test_a_backend_that_cannot_be_loaded_is_listed_with_the_reason(monkeypatch, 
     assert "ImportError: no such thing" in capsys.readouterr().out
 
 
-def test_the_command_has_its_sub_commands():
-    parser = ArgumentParser()
-    parser.subcommands = parser.add_subparsers(dest="subcommand")
-    cmd.Pool().configure(parser)
+@pytest.fixture
+def parser():
+    found = ArgumentParser(prog="avocado")
+    found.subcommands = found.add_subparsers(dest="subcommand")
+    cmd.Pool().configure(found)
+    return found
+
+
+def test_the_command_has_its_sub_commands(parser):
     given = vars(parser.parse_args(["pool", "list", "--json", "--pool-cache", "/x"]))
     assert (given["pool_subcommand"], given["pool_json"]) == ("list", True)
     assert given["pool.swarm_pool"] == "/x"
+    moves = ["pool", "fetch", "vm1/image1/a", "--dry-run", "--pool-lock-timeout", "3"]
+    given = vars(parser.parse_args(moves))
+    assert (given["pool_state"], given["pool_dry_run"], given["pool_json"]) == (
+        "vm1/image1/a",
+        True,
+        False,
+    )
+    assert given["pool.lock_timeout"] == "3"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
+def test_help_has_an_example_that_can_be_typed(command, parser, capsys):
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(["pool", command.name, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert command.help in " ".join(text.split())
+    program, *words = shlex.split(text.splitlines()[-1])
+    assert program == "avocado" and words[:2] == ["pool", command.name]
+    assert parser.parse_args(words).pool_subcommand == command.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["bogus"], ["fetch"], ["publish"], ["list", "--pool-cache"], ["fetch", "--nothing", "a"]],
+)
+def test_wrong_arguments_are_one_sentence_and_status_2(words, parser, caplog):
+    with pytest.raises(SystemExit) as end:
+        _, unknown = parser.parse_known_args(["pool", *words])
+        # as Avocado does
+        parser.subcommands.choices["pool"].error(f"unrecognized arguments: {unknown}")
+    assert end.value.code == 2
+    assert len(caplog.messages) == 1 and "--help" in caplog.messages[0]
+
+
+def test_an_interrupted_command_says_so(monkeypatch, caplog):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        cmd._COMMANDS, "list", Command("list", "", "", lambda parser: None, interrupted)
+    )
+    assert run("list") == 8
+    assert len(caplog.messages) == 1 and "interrupted" in caplog.messages[0]
+
+
+def test_avocado_s_paginator_is_no_terminal(cache, monkeypatch):
+    written = []
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=written.append))
+    assert run("list", str(cache)) == 0
+    assert "install" in "".join(written)

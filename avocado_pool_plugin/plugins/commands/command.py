@@ -1,0 +1,58 @@
+"""What a sub-command of ``avocado pool`` is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avocado_pool_plugin.core.errors import NameRefused
+from avocado_pool_plugin.core.names import State
+
+#: Exit statuses: all is fine; something was found or failed; the command was used wrongly.
+FINE, FAILED, MISUSED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    A sub-command.
+
+    :param name: what users call it
+    :param help: one line for users
+    :param example: a command line, without ``avocado pool``
+    :param configure: adds its arguments to an argparse parser; their names begin with ``pool_``
+    :param run: does it, with Avocado's configuration; returns an exit status
+    :param checked: whether the options of ``[pool]`` have to make sense
+    """
+
+    name: str
+    help: str
+    example: str
+    configure: Callable[[Any], None]
+    run: Callable[[Mapping[str, Any]], int]
+    checked: bool = True
+
+
+def add_json(parser: Any) -> None:
+    """Add ``--json``: machines read the result."""
+    parser.add_argument("--json", dest="pool_json", action="store_true", help="Print JSON")
+
+
+def read_state(text: str) -> State:
+    """
+    Read a state as it is named on the command line.
+
+    :param text: ``OBJECT_ID/IMAGE/STATE`` or, for a vm, ``OBJECT_ID/STATE``
+    :raises NameRefused: it is neither
+    """
+    parts = text.split("/")
+    if len(parts) not in (2, 3):
+        raise NameRefused(
+            f"{text!r} names no state; write OBJECT_ID/IMAGE/STATE for one of an image, "
+            f"OBJECT_ID/STATE for one of a vm, as 'avocado pool list' shows them"
+        )
+    return State(parts[0], parts[1] if len(parts) == 3 else None, parts[-1])
+
+
+def show_state(state: State) -> str:
+    """Return a state as :func:`read_state` reads it."""
+    return "/".join(part for part in (state.object_id, state.image, state.name) if part is not None)

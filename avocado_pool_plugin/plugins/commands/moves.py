@@ -1,0 +1,130 @@
+"""``avocado pool fetch`` and ``avocado pool publish``: chains between the cache and the pools."""
+
+import contextlib
+import functools
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from avocado.core.output import LOG_UI
+
+from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.plugins.cli import add_arguments
+from avocado_pool_plugin.plugins.commands.command import (
+    FAILED,
+    FINE,
+    Command,
+    add_json,
+    read_state,
+)
+from avocado_pool_plugin.plugins.text import human_size, print_json
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.states.exchange import Outcome
+
+#: What is said of files by what became of them.
+_WORDS = {"copied": "copied", "cloned": "cloned", "linked": "linked", "kept": "already there"}
+
+
+def _configure(parser: Any) -> None:
+    parser.add_argument(
+        "pool_state",
+        metavar="OBJECT/STATE",
+        help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm: its file, and "
+        "the states of that name of its images",
+    )
+    add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout")
+    parser.add_argument(
+        "--dry-run",
+        dest="pool_dry_run",
+        action="store_true",
+        help="Print what would be done, and move nothing",
+    )
+    add_json(parser)
+
+
+def _run(config: Mapping[str, Any], down: bool) -> int:
+    wanted = read_state(config["pool_state"])
+    dry, machine = bool(config.get("pool_dry_run")), bool(config.get("pool_json"))
+    from avocado_pool_plugin.core.progress import reporting
+    from avocado_pool_plugin.plugins import bars
+    from avocado_pool_plugin.states import exchange
+
+    do = exchange.fetch if down else exchange.publish
+    with _warnings_shown(), reporting(bars.reporter(None if machine else LOG_UI)):
+        outcome = do(wanted, job_params(config), dry)
+    for problem in outcome.problems:
+        LOG_UI.log(logging.WARNING if down else logging.ERROR, "%s", problem)
+    if machine:
+        print_json(_as_dict(config["pool_state"], dry, outcome))
+    elif dry:
+        sys.stdout.write(f"{outcome.plan}\n")
+    elif outcome.steps:
+        verb = "fetched" if down else "published"
+        sys.stdout.write(f"{verb} {config['pool_state']}: {_summary(outcome)}\n")
+    return FINE if down or not outcome.problems else FAILED
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Show users what the core warns of, such as a working image that is invalid now."""
+
+    class ToUser(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            LOG_UI.log(record.levelno, "%s", record.getMessage())
+
+    log, handler = logging.getLogger("avocado.avocado_pool_plugin.core"), ToUser(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _summary(outcome: "Outcome") -> str:
+    counts = Counter(step.action for step in outcome.steps)
+    told = [f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action]]
+    files = "file" if len(outcome.steps) == 1 else "files"
+    return (
+        f"{len(outcome.steps)} {files} ({', '.join(told)}), {human_size(outcome.size)} in "
+        f"{outcome.seconds:.2f} s"
+    )
+
+
+def _as_dict(state: str, dry: bool, outcome: "Outcome") -> dict[str, Any]:
+    return {
+        "state": state,
+        "dry_run": dry,
+        "moved": len(outcome.steps) - outcome.kept,
+        "kept": outcome.kept,
+        "bytes": outcome.size,
+        "seconds": outcome.seconds,
+        "files": [
+            {
+                "source": step.source,
+                "target": step.target,
+                "action": step.action,
+                "bytes": step.size,
+            }
+            for step in outcome.steps
+        ],
+        "problems": [str(problem) for problem in outcome.problems],
+    }
+
+
+FETCH = Command(
+    name="fetch",
+    help="Copy a state and all that it stands on from the first pool that has it to the cache",
+    example="fetch vm1/image1/install --pool-location :/srv/pool",
+    configure=_configure,
+    run=functools.partial(_run, down=True),
+)
+PUBLISH = Command(
+    name="publish",
+    help="Copy a state and all that it stands on from the cache to all pools",
+    example="publish vm1/image1/install --pool-location ':/srv/pool :/mnt/pool'",
+    configure=_configure,
+    run=functools.partial(_run, down=False),
+)
