@@ -27,6 +27,7 @@ needed=(
     mkfs.xfs:xfsprogs
     mount:mount
     strace:strace
+    dot:graphviz
     ssh:openssh-client
     python3:python3
 )

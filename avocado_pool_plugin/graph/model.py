@@ -72,7 +72,7 @@ class Graph:
         :raises GraphRefused: two tests have the same name
         """
         by_name: dict[str, Node] = {}
-        makers: dict[State, list[str]] = {}
+        makers: dict[State, dict[str, None]] = {}
         children: dict[State, dict[State, None]] = {}
         for node in nodes:
             if node.name in by_name:
@@ -81,7 +81,7 @@ class Graph:
                 )
             by_name[node.name] = node
             for made in node.sets:
-                makers.setdefault(made.state, []).append(node.name)
+                makers.setdefault(made.state, {})[node.name] = None
                 if made.parent and made.parent != made.state:
                     children.setdefault(made.parent, {})[made.state] = None
         return cls(
@@ -93,3 +93,26 @@ class Graph:
     def made(self, name: str, state: State) -> Made:
         """Return how a test makes a state."""
         return next(made for made in self.nodes[name].sets if made.state == state)
+
+    def parents(self, state: State) -> tuple[State, ...]:
+        """Return the states that a state may stand on, one for each test that makes it on one."""
+        ways = (self.made(name, state).parent for name in self.makers.get(state, ()))
+        return tuple(parent for parent in ways if parent)
+
+
+def rivals(graph: Graph, state: State, names: Iterable[str]) -> GraphRefused:
+    """Return the error for several tests that set the same state."""
+    parents = {name: graph.made(name, state).parent for name in names}
+    if len(set(parents.values())) > 1:
+        ways = ", ".join(
+            f"by {name!r} on {f'state {parent}' if parent else 'no other state'}"
+            for name, parent in parents.items()
+        )
+        return GraphRefused(
+            f"state {state} is made from different parents: {ways}; give the states different "
+            f"names, or select one of the tests"
+        )
+    return GraphRefused(
+        f"state {state} is set by several tests: {', '.join(map(repr, parents))}; select one of "
+        f"them, or give the states different names"
+    )

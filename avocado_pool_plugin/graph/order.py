@@ -1,5 +1,6 @@
 """Which of several tests that could run is the most urgent: the one with the longest way to go."""
 
+import math
 from collections.abc import Mapping
 
 from avocado_pool_plugin.graph.plan import RUN, Plan
@@ -15,7 +16,7 @@ def remaining(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
     """
     running = [step for step in plan.steps if step.action == RUN]
     known = [seconds[step.test] for step in running if step.test in seconds]
-    usual = sum(known) / len(known) if known else 1.0
+    usual = math.fsum(known) / len(known) if known else 1.0
     left = {step.test: 0.0 for step in running}
     for step in reversed(running):
         left[step.test] += seconds.get(step.test, usual)

@@ -5,13 +5,13 @@ A plan is a pure function of the graph, of what was asked for, and of what exist
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 
 from avocado_pool_plugin.core.errors import GraphRefused
 from avocado_pool_plugin.core.names import State
-from avocado_pool_plugin.graph.model import Graph, Node
+from avocado_pool_plugin.graph.model import Graph, rivals
+from avocado_pool_plugin.graph.sequence import refuse_circles, sequence
 
 #: What becomes of a test.
 RUN, REUSE, SKIP = "run", "reuse", "skip"
@@ -44,7 +44,7 @@ class Wish:
 
     :param tests: names of the selected tests, in the order of the selection
     :param forced: names of tests to run although their states exist
-    :param passed: tests not to run again, each with the reason
+    :param passed: tests not to run again unless they are forced, each with the reason
     """
 
     tests: tuple[str, ...]
@@ -121,31 +121,32 @@ class _Planner:
 
     def __init__(self, graph: Graph, wish: Wish, found: Callable[[State], Found]) -> None:
         self.graph, self.wish = graph, wish
+        self.selected = dict.fromkeys(wish.tests)
         self._ask = found
         self._found: dict[State, Found] = {}
         #: tests that run, with the reason
         self.run: dict[str, str] = {}
         #: states that are made in this run, with the test that does it
         self.made: dict[State, str] = {}
-        #: states that are there but stand on something that is made in this run
+        #: states that stand on something that is made in this run
         self.stale: dict[State, State] = {}
+        #: selected tests that need not run
+        self._spared: dict[str, None] = {}
         #: tests that run and need a state
         self._users: dict[State, list[str]] = {}
-        self._work: deque[str] = deque()
-        self._spared: dict[str, str] = {}
+        #: states that several tests could make, and none of them is selected
+        self._unclear: dict[State, None] = {}
+        # what is still to be looked at: tests that run, and states with what they stand on
+        self._new: deque[str] = deque()
+        self._spoiled: deque[tuple[State, State]] = deque()
 
     def plan(self) -> Plan:
+        self._close()
         self._refuse_rivals()
-        selected = dict.fromkeys(self.wish.tests)
-        for name in selected:
-            self._consider(name)
-        while self._work:
-            self._provide(self._work.popleft())
-        order = self._order()
-        position = {name: number for number, name in enumerate(order)}
-        spared = [name for name in selected if name not in self.run]
-        steps = [self._spared_step(name) for name in spared]
-        steps += [self._step(name, name in selected, position) for name in order]
+        refuse_circles(self.graph, self.selected, self._makers)
+        waits = sequence(self.graph, self.run, self.made, self.stale)
+        steps = [self._spared_step(name) for name in self.selected if name not in self.run]
+        steps += [self._step(name, *befores) for name, befores in waits.items()]
         return Plan(tuple(steps), self._reused())
 
     def found(self, state: State) -> Found:
@@ -155,47 +156,53 @@ class _Planner:
 
     # -- what runs ---------------------------------------------------------------------------
 
+    def _close(self) -> None:
+        """Add tests until those that run have all that they need."""
+        for name in self.selected:
+            self._consider(name)
+        while self._new or self._spoiled:
+            if self._spoiled:
+                self._spoil(*self._spoiled.popleft())
+            else:
+                self._provide(self._new.popleft())
+
     def _consider(self, name: str) -> None:
         """Let a selected test run, unless it need not."""
-        node = self.graph.nodes[name]
-        if name in self.wish.passed:
-            self._spared[name] = self.wish.passed[name]
-        elif name in self.wish.forced:
+        sets = self.graph.nodes[name].sets
+        if name in self.wish.forced:
             self._add(name, "asked for")
-        elif not node.sets:
+        elif name in self.wish.passed:
+            self._spared[name] = None
+        elif not sets:
             self._add(name, "selected")
         else:
-            lacking = [made.state for made in node.sets if not self.found(made.state).good]
-            if lacking:
-                self._add(name, f"makes {lacking[0]}, which {self._lack(lacking[0])}")
-            else:
-                self._spared[name] = ""
+            self._spared[name] = None
+            for made in sets:
+                if not self.found(made.state).good:
+                    self._add(name, f"makes {made.state}, which {self._lack(made.state)}")
 
     def _add(self, name: str, reason: str) -> None:
         if name in self.run:
             return
         self.run[name] = reason
-        self._work.append(name)
+        self._new.append(name)
         for made in self.graph.nodes[name].sets:
             self.made[made.state] = name
-            for child in self.graph.children.get(made.state, ()):
-                self._spoil(child, made.state)
+            children = self.graph.children.get(made.state, ())
+            self._spoiled.extend((child, made.state) for child in children)
 
     def _spoil(self, state: State, parent: State) -> None:
         """Let a state count as missing that stands on one that is made anew."""
-        spoiled = deque([(state, parent)])
-        while spoiled:
-            state, parent = spoiled.popleft()
-            if state in self.stale:
-                continue
-            self.stale[state] = parent
-            # those who need it have to wait for it to be made anew
-            for user in self._users.get(state, ()):
-                self._require(user, state)
-            for maker in self.graph.makers.get(state, ()):
-                if maker in self._spared and maker not in self.wish.passed:
-                    self._add(maker, f"makes {state}, which {self._lack(state)}")
-            spoiled.extend((child, state) for child in self.graph.children.get(state, ()))
+        if state in self.stale:
+            return
+        self.stale[state] = parent
+        self._spoiled.extend((child, state) for child in self.graph.children.get(state, ()))
+        for maker in self.graph.makers.get(state, ()):
+            if maker in self._spared and maker not in self.wish.passed:
+                self._add(maker, f"makes {state}, which {self._lack(state)}")
+        # those who need it have to wait for it to be made anew
+        for user in self._users.get(state, ()):
+            self._require(user, state)
 
     def _provide(self, name: str) -> None:
         """See to it that all is there that a test that runs needs."""
@@ -205,114 +212,59 @@ class _Planner:
                 self._require(name, want.state)
 
     def _require(self, name: str, state: State) -> None:
-        if state in self.made or (self.found(state).good and state not in self.stale):
+        if state in self.made or self._usable(state):
             return
-        makers = self.graph.makers.get(state, ())
+        makers = self._makers(state)
         if not makers:
             raise GraphRefused(
                 f"test {name!r} needs state {state}, which {self._lack(state)} and which no test "
                 f"of the configuration sets; add a test that sets it, or a pool that has it"
             )
-        if len(makers) > 1:
-            raise self._rivals(state, makers)
-        self._add(makers[0], f"{name!r} needs {state}, which {self._lack(state)}")
+        if len(makers) == 1:
+            self._add(makers[0], f"{name!r} needs {state}, which {self._lack(state)}")
+        else:
+            # one of them may turn out to run for another state that it sets
+            self._unclear[state] = None
+
+    def _usable(self, state: State) -> bool:
+        return self.found(state).good and state not in self.stale
+
+    def _makers(self, state: State) -> tuple[str, ...]:
+        """Return the tests that could make a state: the selected one, else all."""
+        makers = self.graph.makers.get(state, ())
+        return tuple(maker for maker in makers if maker in self.selected) or makers
 
     def _lack(self, state: State) -> str:
-        if state in self.stale:
+        found = self.found(state)
+        if found.good:
             return f"stands on {self.stale[state]}, made anew"
-        return self.found(state).problem or "does not exist"
+        return found.problem or "does not exist"
 
     # -- what can't be ------------------------------------------------------------------------
 
     def _refuse_rivals(self) -> None:
-        """Refuse selected tests that set the same state."""
-        selected = set(self.wish.tests)
-        for name in dict.fromkeys(self.wish.tests):
+        """Refuse tests that set the same state, if it can't be told which of them is meant."""
+        for state in self._unclear:
+            if state not in self.made:
+                raise rivals(self.graph, state, self.graph.makers[state])
+        for name in (*self.selected, *self.run):
             for made in self.graph.nodes[name].sets:
-                rivals = [one for one in self.graph.makers[made.state] if one in selected]
-                if len(rivals) > 1:
-                    raise self._rivals(made.state, rivals)
-
-    def _rivals(self, state: State, makers: Iterable[str]) -> GraphRefused:
-        by = {maker: self.graph.made(maker, state).parent for maker in makers}
-        if len(set(by.values())) > 1:
-            ways = ", ".join(
-                f"by {maker!r} on {f'state {parent}' if parent else 'no other state'}"
-                for maker, parent in by.items()
-            )
-            return GraphRefused(
-                f"state {state} is made from different parents: {ways}; give the states different "
-                f"names, or select one of the tests"
-            )
-        return GraphRefused(
-            f"state {state} is set by several tests: {', '.join(map(repr, by))}; select one of "
-            f"them, or give the states different names"
-        )
-
-    # -- order --------------------------------------------------------------------------------
-
-    def _needs(self, name: str) -> tuple[str, ...]:
-        makers = (self.made.get(want.state) for want in self.graph.nodes[name].gets)
-        return tuple(dict.fromkeys(maker for maker in makers if maker))
-
-    def _after(self, node: Node, users: Mapping[State, list[str]]) -> tuple[str, ...]:
-        """Return the tests that use what a test removes."""
-        names = (name for state in node.unsets for name in users.get(state, ()))
-        return tuple(dict.fromkeys(name for name in names if name != node.name))
-
-    def _order(self) -> list[str]:
-        """Return the tests that run in an order that works, near to the configuration's."""
-        self._refuse_cycles()
-        users: dict[State, list[str]] = {}
-        for name in self.run:
-            for want in self.graph.nodes[name].gets:
-                users.setdefault(want.state, []).append(name)
-        self._befores = {
-            name: (self._needs(name), self._after(self.graph.nodes[name], users))
-            for name in sorted(self.run, key=self._place())
-        }
-        sorter = TopologicalSorter(
-            {name: (*needs, *after) for name, (needs, after) in self._befores.items()}
-        )
-        try:
-            return list(sorter.static_order())
-        except CycleError as error:
-            raise _circle(error.args[1]) from error
-
-    def _place(self) -> Callable[[str], int]:
-        places = {name: number for number, name in enumerate(self.graph.nodes)}
-        return places.__getitem__
-
-    def _refuse_cycles(self) -> None:
-        """Refuse a circle among all that matters, whether its states are there or not."""
-        edges: dict[str, tuple[str, ...]] = {}
-        waiting = list(self.wish.tests) + list(self.run)
-        while waiting:
-            name = waiting.pop()
-            if name in edges:
-                continue
-            gets = self.graph.nodes[name].gets
-            edges[name] = tuple(
-                maker for want in gets for maker in self.graph.makers.get(want.state, ())
-            )
-            waiting.extend(edges[name])
-        for name, needed in edges.items():
-            if name in needed:
-                raise _circle([name, name])
-        try:
-            TopologicalSorter(edges).prepare()
-        except CycleError as error:
-            raise _circle(error.args[1]) from error
+                makers = [
+                    one
+                    for one in self.graph.makers[made.state]
+                    if one in self.selected or one in self.run
+                ]
+                if len(makers) > 1:
+                    raise rivals(self.graph, made.state, makers)
 
     # -- steps --------------------------------------------------------------------------------
 
-    def _step(self, name: str, selected: bool, position: Mapping[str, int]) -> Step:
+    def _step(self, name: str, needs: tuple[str, ...], after: tuple[str, ...]) -> Step:
         node = self.graph.nodes[name]
-        needs, after = self._befores[name]
         fetch = {
             path: size
             for want in node.gets
-            if want.state not in self.made and self.found(want.state).good
+            if want.state not in self.made and self._usable(want.state)
             for path, size in self.found(want.state).fetch
         }
         replaces = tuple(made.state for made in node.sets if self.found(made.state).where)
@@ -320,16 +272,16 @@ class _Planner:
             name,
             RUN,
             self.run[name],
-            selected,
-            tuple(sorted(needs, key=position.__getitem__)),
-            tuple(sorted(after, key=position.__getitem__)),
+            name in self.selected,
+            needs,
+            after,
             tuple(fetch.items()),
             replaces,
         )
 
     def _spared_step(self, name: str) -> Step:
-        if self._spared[name]:
-            return Step(name, SKIP, self._spared[name])
+        if name in self.wish.passed:
+            return Step(name, SKIP, self.wish.passed[name])
         states = [made.state for made in self.graph.nodes[name].sets]
         places = ", ".join(f"{state} is in {self.found(state).where}" for state in states)
         return Step(name, REUSE, places)
@@ -337,19 +289,11 @@ class _Planner:
     def _reused(self) -> dict[State, Found]:
         """Return the states that somebody gets or was to make, and that are not made here."""
         used = [want.state for name in self.run for want in self.graph.nodes[name].gets]
-        for name, reason in self._spared.items():
-            if not reason and name not in self.run:
+        for name in self._spared:
+            if name not in self.wish.passed and name not in self.run:
                 used += [made.state for made in self.graph.nodes[name].sets]
         return {
             state: self.found(state)
             for state in used
-            if state not in self.made and self.found(state).good
+            if state not in self.made and self._usable(state)
         }
-
-
-def _circle(names: Iterable[str]) -> GraphRefused:
-    # graphlib names each test before the one that it is needed by
-    return GraphRefused(
-        f"tests need each other in a circle: {' -> '.join(map(repr, names))}; each sets a state "
-        f"that the next one gets"
-    )
