@@ -18,6 +18,8 @@ from avocado_pool_plugin.core.policy import VERIFY, Policy
 SECTION = "pool"
 #: What ``pool_scope`` may name, nearest first.
 SCOPES = ("own", "shared", "swarm", "cluster")
+#: What ``recipe`` may say of a state that would be made in another way now.
+IGNORE, WARN, REBUILD = "ignore", "warn", "rebuild"
 
 _YES = ("yes", "on", "true", "1")
 _NO = ("no", "off", "false", "0")
@@ -63,15 +65,15 @@ def scope_list(text: str) -> tuple[str, ...]:
     return scopes
 
 
-def verify_mode(text: str) -> str:
-    """
-    Read ``verify``.
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a function that reads one of some words, else raises ValueError with them."""
 
-    :raises ValueError: it is no such mode; the text says what is expected
-    """
-    if text not in VERIFY:
-        raise ValueError(f"one of {', '.join(VERIFY)}")
-    return text
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
+
+    return read
 
 
 def location_list(text: str) -> tuple[Location, ...]:
@@ -106,7 +108,7 @@ class Option:
     An option of the ``[pool]`` section.
 
     :param name: its key in the section
-    :param param: the test param of the same meaning, which wins
+    :param param: the test param of the same meaning, which wins; empty if it is about whole jobs
     :param default: its default, as text
     :param help: one line for users
     :param read: turns text into a value; raises ValueError with what is expected
@@ -155,7 +157,7 @@ OPTIONS = (
         "pool_verify",
         "changed",
         "When content is hashed: changed (if inode, size or times differ) or always",
-        verify_mode,
+        one_of(*VERIFY),
     ),
     Option(
         "fsync",
@@ -164,7 +166,39 @@ OPTIONS = (
         "Whether a state is safe on the disk before it becomes visible: yes or no",
         yes_no,
     ),
+    Option(
+        "recipe",
+        "recipe_mode",
+        WARN,
+        "Graph runs: what to do about a state whose test, params or parent changed since it was "
+        "made: ignore, warn or rebuild",
+        one_of(IGNORE, WARN, REBUILD),
+    ),
+    Option(
+        "rerun",
+        "",
+        "",
+        "Graph runs: selected tests to run although their states exist, as patterns like 'inst*'",
+        str.split,
+    ),
+    Option(
+        "replay",
+        "",
+        "",
+        "Graph runs: a job (id, directory or 'latest') whose passed tests are not run again",
+        str,
+    ),
 )
+
+
+def job_params(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options of a job or suite as the test params of the same meaning."""
+    values = ((option, config.get(f"{SECTION}.{option.name}")) for option in OPTIONS)
+    return {
+        option.param: str(value)
+        for option, value in values
+        if option.param and value not in (None, "")
+    }
 
 
 def read_option(option: Option, text: str, origin: str) -> Any:
@@ -223,6 +257,17 @@ def policy(params: Mapping[str, str], do: str = "set") -> Policy:
         verify=_read(params, "verify"),
         cascade=flag(params, f"{do}_cascade"),
     )
+
+
+def recipe_mode(params: Mapping[str, str]) -> str:
+    """
+    Return what to do about a state that would be made in another way now.
+
+    :returns: ``IGNORE``, ``WARN`` or ``REBUILD``
+    :raises SettingRefused: it is something else
+    """
+    found: str = _read(params, "recipe")
+    return found
 
 
 def cache_dir(params: Mapping[str, str]) -> str:

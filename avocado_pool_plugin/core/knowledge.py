@@ -35,12 +35,14 @@ class Peek:
     :param stamp: the file's stamp now
     :param recorded: whether there is a record at all
     :param fresh: whether the digest in ``info`` is known under this stamp
+    :param untouched: whether nobody knows the digest and the stamp is the one of when it was made
     """
 
     info: FileInfo
     stamp: Stamp
     recorded: bool
     fresh: bool
+    untouched: bool = False
 
 
 def resolve(path: str) -> str:
@@ -59,15 +61,24 @@ def peek(path: str, seen_dir: str | None = None) -> Peek | None:
     if stamp is None:
         return None
     record, fresh = _recorded(path, stamp)
-    seen = records.read_seen(path, seen_dir)
     info = record.info if record else FileInfo(size=stamp.size)
+    if fresh and info.digest:
+        return Peek(info, stamp, recorded=True, fresh=True)
+    seen = records.read_seen(path, seen_dir)
     if info.digest is None:
         info = replace(info, digest=_digest_of(info.generation, seen) if record else None)
     if not fresh:
         for known in seen:
             if known.stamp == stamp and (not record or info.digest == known.digest):
                 info, fresh = replace(info, digest=known.digest), True
-    return Peek(info, stamp, record is not None, fresh and info.digest is not None)
+    if record is None or info.digest:
+        return Peek(info, stamp, record is not None, fresh and info.digest is not None)
+    return Peek(info, stamp, recorded=True, fresh=False, untouched=_as_made(record, stamp))
+
+
+def _as_made(record: Record, stamp: Stamp) -> bool:
+    """Tell whether a file of this stamp is the one that was made, as far as that can show."""
+    return record.stamp == stamp if record.stamp else record.made_as.same_file(stamp)
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -130,6 +141,25 @@ def identify(
         if _stamp(path) == stamp:
             raise corrupt(path, known.info.digest, digest)
     raise FileChanging(f"{path} is being written to; wait until that is done")
+
+
+def believe(path: str, policy: Policy, seen_dir: str | None = None) -> FileInfo | None:
+    """
+    Return what a file is, without reading it unless something speaks against its record.
+
+    Unlike with :func:`identify`, a digest that nobody needed yet stays unknown.
+
+    :returns: None if there is no file
+    :raises FileCorrupt: content and record differ; ``expected`` holds the recorded digest
+    :raises FileChanging: it changes all the time
+    """
+    path = resolve(path)
+    known = peek(path, seen_dir)
+    if known is None:
+        return None
+    if policy.verify != "always" and (known.fresh or known.untouched or not known.recorded):
+        return known.info
+    return identify(path, policy, seen_dir)
 
 
 def identify_working(path: str, seen_dir: str | None) -> FileInfo | None:
@@ -209,9 +239,7 @@ def _true_to(record: Record, digest: str, stamp: Stamp, seen: list[Seen]) -> boo
     expected = record.info.digest or _digest_of(record.info.generation, seen)
     if expected is not None:
         return expected == digest
-    if record.stamp is not None:
-        return record.stamp == stamp
-    return record.made_as.same_file(stamp)
+    return _as_made(record, stamp)
 
 
 def _adopt(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInfo:

@@ -104,14 +104,14 @@ class LocalStore:
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.publish`. The pool's lock is not held while content is copied."""
         started = time.monotonic()
-        if self._equal(local, path):
+        if self._equal(local, path) and _made_alike(self.info(local), self.info(path)):
             return Moved("kept", os.path.getsize(path))
         with (
             self._copy(local, path, progress) as (part, info, cloned),
             locks.hold(path, self.policy.timeout),
         ):
             there = self._usable(path)
-            if there and there.same_content(info):
+            if there and there.same_content(info) and _made_alike(info, there):
                 return Moved("kept", info.size)
             self._replace(part, path, info, self.guard)
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
@@ -237,6 +237,15 @@ class LocalStore:
         if os.path.lexists(path):
             check_replace(path, info, guard)
         place(part, path, info, self.policy)
+
+
+def _made_alike(mine: FileInfo | None, there: FileInfo | None) -> bool:
+    """
+    Tell whether a pool's file needs no new record for how it was made, its content being equal.
+
+    With the old one, whoever comes next would take it for made by an outdated recipe.
+    """
+    return mine is None or there is None or mine.recipe in (None, there.recipe)
 
 
 def _beside(path: str, name: str) -> FileInfo | None:

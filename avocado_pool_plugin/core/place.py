@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from avocado_pool_plugin.core import durable, knowledge, records, trash
 from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.recipe import Recipe
 from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -17,16 +18,29 @@ LOG = logging.getLogger("avocado." + __name__)
 _STALE = 3600 * 10**9
 
 
-def new_info(size: int, *, parent: str = "", parent_info: FileInfo | None = None) -> FileInfo:
-    """Return the info of content made just now, with a generation of its own."""
+def new_info(
+    size: int,
+    *,
+    parent: str = "",
+    parent_info: FileInfo | None = None,
+    test: str = "",
+    recipe: Recipe | None = None,
+) -> FileInfo:
+    """
+    Return the info of content made just now, with a generation of its own.
+
+    :param test: name of the test that made it, empty if it was none
+    """
+    by = f"host {socket.gethostname()}, process {os.getpid()}"
     return FileInfo(
         size=size,
         parent=parent,
         parent_digest=parent_info.digest if parent_info else None,
         parent_generation=parent_info.generation if parent_info else "",
         generation=durable.new_token(),
+        recipe=recipe,
         made=time.time(),
-        made_by=f"host {socket.gethostname()}, process {os.getpid()}",
+        made_by=f"{by}, test {test}" if test else by,
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.errors import PoolUnreachable, unreachable
+from avocado_pool_plugin.core.recipe import Recipe
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -64,7 +65,7 @@ class FileInfo:
     :param parent_digest: what the parent contained when this was made, if known
     :param parent_generation: which parent it was
     :param generation: random, given when the content was made; copies keep it
-    :param recipe: key over what made it, if known
+    :param recipe: what made it, if known
     :param made: when, in seconds since 1970
     :param made_by: by whom: host, process and test
     """
@@ -76,7 +77,7 @@ class FileInfo:
     parent_digest: str | None = None
     parent_generation: str = ""
     generation: str = ""
-    recipe: str | None = None
+    recipe: Recipe | None = None
     made: float = 0.0
     made_by: str = ""
 
@@ -118,7 +119,8 @@ def _join(digests: dict[str, str]) -> str | None:
 
 
 def _encode(record: Record) -> bytes:
-    data: dict[str, Any] = {"format": _FORMAT, **asdict(record.info)}
+    data: dict[str, Any] = {"format": _FORMAT, **vars(record.info)}
+    data["recipe"] = record.info.recipe.dump() if record.info.recipe else None
     for key in ("digest", "source_digest", "parent_digest"):
         data[f"{key}s"] = _split(data.pop(key))
     data["made_as"] = asdict(record.made_as)
@@ -135,6 +137,7 @@ def _decode(text: bytes) -> Record | None:
         made_as = Stamp(**data.pop("made_as"))
         for key in ("digest", "source_digest", "parent_digest"):
             data[key] = _join(data.pop(f"{key}s"))
+        data["recipe"] = Recipe.load(data.get("recipe"))
         return Record(FileInfo(**data), made_as, Stamp(**stamp) if stamp else None)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None  # written by a power cut or by nobody we know: as good as none

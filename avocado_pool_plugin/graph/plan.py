@@ -25,11 +25,13 @@ class Found:
     :param where: ``cache``, a pool's location, or empty if it is nowhere
     :param fetch: files that a get has to bring to the cache, with their bytes on disk
     :param problem: why the state counts as missing although it is there, empty if it is good
+    :param note: what people have to know of a good one
     """
 
     where: str = ""
     fetch: tuple[tuple[str, int], ...] = ()
     problem: str = ""
+    note: str = ""
 
     @property
     def good(self) -> bool:

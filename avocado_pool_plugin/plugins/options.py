@@ -20,12 +20,6 @@ def is_off(config: Mapping[str, Any]) -> bool:
     return bool(config.get(_PREFIX + OFF))
 
 
-def as_params(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the options of a job or suite as the test params of the same meaning."""
-    values = ((option, config.get(_PREFIX + option.name)) for option in OPTIONS)
-    return {option.param: str(value) for option, value in values if value not in (None, "")}
-
-
 def check_files() -> None:
     """
     Check section ``[pool]`` of all configuration files, which Avocado itself does not.

@@ -7,7 +7,8 @@ from typing import Any
 from avocado.core.plugin_interfaces import PostTest, PreTest
 from avocado.core.settings import settings
 
-from avocado_pool_plugin.plugins.options import as_params, is_off
+from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.plugins.options import is_off
 
 #: File that Avocado-VT executes in the test's process before anything else.
 HOOK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vt_hook.py")
@@ -50,10 +51,14 @@ class PoolPreTest(PreTest):
 
 
 def _prepare(params: dict[str, Any], config: Mapping[str, Any]) -> None:
-    from avocado_pool_plugin.states.requests import asks_for_states
+    from avocado_pool_plugin.states.requests import asked, asks_for_states
 
     if asks_for_states(params):
-        for param, value in as_params(config).items():
+        if asked(params, "set", "push"):
+            from avocado_pool_plugin.graph.recipe import note
+
+            note(params)
+        for param, value in job_params(config).items():
             params.setdefault(param, value)
         _inject(params)
 

@@ -13,6 +13,7 @@ from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import check_movable, is_qcow2, read_header
+from avocado_pool_plugin.states.recipes import BASE_GENERATION
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -78,7 +79,7 @@ def _bring(path: str, target: str, digest: str, policy: Policy, seen_dir: str) -
             qemu.rename_backing(part, parent + IMAGE_SUFFIX)
         own = None if raw or parent else digest
         # two who bring it in at once make the same: what stands on the one stands on the other
-        generation = "base-" + digest.partition(":")[2][:16]
+        generation = BASE_GENERATION + digest.partition(":")[2][:16]
         info = replace(info, digest=own, source_digest=digest, generation=generation)
         place(part, target, info, policy)
     LOG.info("base image %s is state %s now, for all that will stand on it", path, target)

@@ -9,6 +9,7 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core.errors import ImageRefused, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State, check_name
+from avocado_pool_plugin.states import recipes
 from avocado_pool_plugin.states.imagecache import ImageCache
 
 
@@ -97,4 +98,6 @@ def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> Im
         pools=tuple(
             os.path.join(place.path, owner, image) for place in directories if not place.remote
         ),
+        test=recipes.test_name(params),
+        parts=recipes.noted_parts(params),
     )

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from avocado_pool_plugin.core import durable, layout, locks
@@ -38,6 +39,8 @@ class Intent:
     :param pid: the process
     :param started: when the process was started, in clock ticks since boot
     :param since: when the intent was noted, in seconds since 1970
+    :param test: test on whose behalf, empty for none (set only)
+    :param parts: what it knows of the state's recipe (set only)
     """
 
     verb: str
@@ -54,6 +57,8 @@ class Intent:
     pid: int
     started: str
     since: float
+    test: str = ""
+    parts: Mapping[str, str] | None = None
 
     @property
     def path(self) -> str:
@@ -86,6 +91,8 @@ def new_intent(
     undo_backing: str,
     undo_format: str = "",
     overlay: str = "",
+    test: str = "",
+    parts: Mapping[str, str] | None = None,
 ) -> Intent:
     """Return an intent of this process about the file that is to be moved."""
     moved = os.stat(image if verb == "set" else state)
@@ -104,6 +111,8 @@ def new_intent(
         pid=os.getpid(),
         started=_started(os.getpid()),
         since=time.time(),
+        test=test,
+        parts=parts,
     )
 
 

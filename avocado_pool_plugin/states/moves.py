@@ -45,6 +45,8 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> b
             undo_backing=header.backing,
             undo_format=_backing_format(work.image, header),
             overlay=overlay,
+            test=work.test,
+            parts=work.parts,
         )
         intents.note(intent, work.policy.fsync)
         try:
@@ -195,7 +197,7 @@ def recover(work: Workplace) -> list[str]:
         with locks.hold(intent.state, work.policy.timeout):
             if not os.path.exists(intent.path):
                 continue  # someone else completed it while we waited
-            own = replace(work, image=intent.image)
+            own = replace(work, image=intent.image, test=intent.test, parts=intent.parts)
             moved = intent.image if intent.verb == "set" else intent.state
             if _inode(moved) == intent.inode:
                 intents.drop(intent)  # it was not moved yet: the set or unset never happened

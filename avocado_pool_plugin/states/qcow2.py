@@ -43,7 +43,7 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
         kept = True
         for own in images.image_params(params):
             started = time.monotonic()
-            mirrors = [mirror for mirror, _ in cls._permitted("set", own)]
+            mirrors = [mirror for mirror, _ in cls.permitted("set", own)]
             cache = images.image_cache(own, "set", mirrors)
             if cache.set(params["set_state"]):
                 _report("set", params["set_state"], own, started, f"from image {cache.image}")
@@ -55,7 +55,7 @@ class QCOW2ExtBackend(SourcedStateBackend, RootSourcedStateBackend):
     def _unset(cls, params: Any, object: Any = None) -> None:
         for own in images.image_params(params):
             started = time.monotonic()
-            mirrors = [mirror for mirror, _ in cls._permitted("unset", own)]
+            mirrors = [mirror for mirror, _ in cls.permitted("unset", own)]
             cache = images.image_cache(own, "unset", mirrors)
             path, state = cache.file_of(params["unset_state"]), params["unset_state"]
             size = os.path.getsize(path) if os.path.exists(path) else 0

@@ -10,10 +10,9 @@ def asked(params: Mapping[str, str], *verbs: str) -> bool:
     """Tell whether test params ask for one of the verbs."""
     starts = tuple(f"{verb}_state" for verb in verbs)
     return any(
-        value
+        value and (key in starts or key.startswith(tuple(f"{start}_" for start in starts)))
         for key, value in params.items()
-        for start in starts
-        if key == start or key.startswith(f"{start}_")
+        if key.startswith(starts)
     )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "push_states",
     "set_states",
     "show_states",
+    "stateful_objects",
     "unset_states",
 ]
 
@@ -38,7 +39,7 @@ LOG = logging.getLogger("avocado." + __name__)
 BACKENDS = load_backends()
 
 #: Backend of each object type whose ``states`` param is not set.
-_DEFAULT_BACKENDS = {"images": "qcow2ext", "vms": "ramfile"}
+DEFAULT_BACKENDS = {"images": "qcow2ext", "vms": "ramfile"}
 _DEFAULT_CHAIN = "vms images"
 
 
@@ -63,28 +64,35 @@ def _objects(params: Any, above: tuple[tuple[str, str], ...] = ()) -> Iterator[A
 
 
 def _with_defaults(params: Any, kind: str) -> Any:
-    if not params.get("states") and kind in _DEFAULT_BACKENDS:
-        params["states"] = _DEFAULT_BACKENDS[kind]
+    if not params.get("states") and kind in DEFAULT_BACKENDS:
+        params["states"] = DEFAULT_BACKENDS[kind]
     if not params.get("object_id") and params.get("vms"):
         params["object_id"] = params["vms"]
     return params
 
 
-def _stateful(params: Any) -> Iterator[Any]:
-    """Yield the params of each object that is not to be skipped."""
+def stateful_objects(params: Any, warn: bool = True) -> Iterator[Any]:
+    """
+    Yield the params of each object whose states are dealt with, narrowed to it, innermost first.
+
+    :param params: of a test; ``object_name`` and ``object_type`` are added to each object's
+    :param warn: whether the log says which images are left out as they are read-only
+    :raises SettingRefused: ``image_readonly`` is neither yes nor no
+    """
     for own in _objects(params):
         kind, skipped = own["object_type"], own.objects("skip_types")
         if kind in skipped or kind.rpartition("/")[2] in skipped:
             LOG.debug("skipping %s, a state of type %s", own["object_name"], kind)
         elif kind.rpartition("/")[2] == "images" and settings.flag(own, "image_readonly"):
-            LOG.warning("skipping %s, a read-only image has no states", own["object_name"])
+            level = logging.WARNING if warn else logging.DEBUG
+            LOG.log(level, "skipping %s, a read-only image has no states", own["object_name"])
         else:
             yield own
 
 
 def _is_default(params: Any) -> bool:
     kind = params["object_type"].rpartition("/")[2]
-    return bool(params.get("states", "") == _DEFAULT_BACKENDS.get(kind, ""))
+    return bool(params.get("states", "") == DEFAULT_BACKENDS.get(kind, ""))
 
 
 def check_requests(run_params: Any, *verbs: str) -> None:
@@ -97,7 +105,7 @@ def check_requests(run_params: Any, *verbs: str) -> None:
     :raises LocationRefused: a location can't be used
     :raises TestError: a mode is none
     """
-    for params in _stateful(run_params):
+    for params in stateful_objects(run_params):
         for verb in verbs:
             if params.get(f"{verb}_state"):
                 _check_request(verb, params)
@@ -111,7 +119,7 @@ def _check_request(verb: str, params: Any) -> None:
         own[f"{plain}_mode"] = params.get(f"{verb}_mode") or mode
     letters(plain, own)
     settings.policy(own, plain)
-    permitted = getattr(_backend(own), "_permitted", None)
+    permitted = getattr(_backend(own), "permitted", None)
     for location, _ in permitted(plain, own) if permitted else ():
         if Location.parse(location).remote:
             raise LocationRefused(
@@ -144,7 +152,7 @@ def _instance(params: Any, env: Any) -> Any:
 def show_states(run_params: Any, env: Any = None) -> list[str]:
     """Return the names of the states of all objects, one after the other."""
     states: list[str] = []
-    for params in _stateful(run_params):
+    for params in stateful_objects(run_params):
         if params.get("states") not in BACKENDS and _is_default(params):
             continue  # nobody asked for states of this type, and none can be there
         found = list(_backend(params).show(params, _instance(params, env)))
@@ -160,7 +168,7 @@ def check_states(run_params: Any, env: Any = None) -> bool:
     The object's root is looked at first: ``check_mode`` says whether one that exists is reused or
     made anew, and whether one that does not is made or means that no state exists.
     """
-    for params in _stateful(run_params):
+    for params in stateful_objects(run_params):
         if params.get("check_state") and not _exists("check", params, env):
             LOG.info("state %r of %s does not exist", params["check_state"], params["object_name"])
             return False
@@ -244,13 +252,13 @@ def pop_states(run_params: Any, env: Any = None) -> None:
 
 
 def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
-    for params in _stateful(run_params):
+    for params in stateful_objects(run_params):
         if params.get(f"{verb}_state") and params[f"{verb}_state"] not in ROOTS:
             yield params
 
 
 def _each(verb: str, run_params: Any, env: Any) -> None:
-    asked = [params for params in _stateful(run_params) if params.get(f"{verb}_state")]
+    asked = [params for params in stateful_objects(run_params) if params.get(f"{verb}_state")]
     # what is missing for one object is known before another one is touched
     decided = [_decide(verb, p, env) if _harmless(verb, p) else None for p in asked]
     for params, decision in zip(asked, decided, strict=True):

@@ -178,8 +178,12 @@ class SourcedStateBackend(StateBackend):
         return mirrors.scope_of(there, here, shared)
 
     @classmethod
-    def _permitted(cls, do: str, params: Any) -> Iterator[tuple[str, Any]]:
-        """Yield each mirror that transport may use, with params in which it is the location."""
+    def permitted(cls, do: str, params: Any) -> Iterator[tuple[str, Any]]:
+        """
+        Yield each mirror that transport may use, nearest first, and params to use it with.
+
+        :param do: the verb: get, set, unset or show
+        """
         scopes = settings.scopes(params)
         for source in cls.get_sources(do, params):
             place = Location.parse(source)
@@ -193,7 +197,7 @@ class SourcedStateBackend(StateBackend):
     def places(cls, do: str, params: Any) -> list[str]:
         """Return cache and permitted mirrors."""
         own = [settings.cache_dir(params)] if "own" in settings.scopes(params) else []
-        return own + [source for source, _ in cls._permitted(do, params)]
+        return own + [source for source, _ in cls.permitted(do, params)]
 
     # -- verbs -------------------------------------------------------------------------------
 
@@ -201,7 +205,7 @@ class SourcedStateBackend(StateBackend):
     def show(cls, params: Any, object: Any = None) -> list[str]:
         """Return the states in the cache and those that all permitted mirrors have."""
         found = set(cls._show(params, object)) if "own" in settings.scopes(params) else set()
-        shared = [set(cls.transport.show(own, object)) for _, own in cls._permitted("show", params)]
+        shared = [set(cls.transport.show(own, object)) for _, own in cls.permitted("show", params)]
         return sorted(found | (set.intersection(*shared) if shared else set()))
 
     @classmethod
@@ -211,7 +215,7 @@ class SourcedStateBackend(StateBackend):
         if "own" in settings.scopes(params) and state in cls._show(params, object):
             return True
         problem: PoolError | None = None
-        for source, own in cls._permitted(do, params):
+        for source, own in cls.permitted(do, params):
             try:
                 with typed_failures(source):
                     there = state in cls.transport.show(own, object)
@@ -248,7 +252,7 @@ class SourcedStateBackend(StateBackend):
     def _fetch(cls, state: str, params: Any, object: Any, problems: list[PoolError]) -> bool:
         """Make the cache equal to the first good mirror that has the state, if one has."""
         cache = settings.cache_dir(params)
-        for source, own in cls._permitted("get", params):
+        for source, own in cls.permitted("get", params):
             try:
                 with typed_failures(source):
                     if state not in cls.transport.show(own, object):
@@ -273,7 +277,7 @@ class SourcedStateBackend(StateBackend):
         if state not in cls._show(params, object):
             return False
         for error in problems:
-            if isinstance(error, FileCorrupt) and not cls._as_recorded(error, params):
+            if isinstance(error, FileCorrupt) and not cls.as_recorded(error, params):
                 return False
             if isinstance(error, LinkRefused):
                 return False  # the cached state is another one
@@ -281,8 +285,12 @@ class SourcedStateBackend(StateBackend):
         return True
 
     @classmethod
-    def _as_recorded(cls, error: FileCorrupt, params: Any) -> bool:
-        """Tell whether the cache holds what a corrupt file of a mirror was recorded to be."""
+    def as_recorded(cls, error: FileCorrupt, params: Any) -> bool:
+        """
+        Tell whether the cache holds what a corrupt file of a mirror was recorded to be.
+
+        If it does not, the cached state is another one, and a get does not use it in its place.
+        """
         name = state_name(os.path.basename(error.path))
         for own in images.image_params(params):
             path = images.state_path(settings.cache_dir(params), own, name) if name else ""
@@ -317,7 +325,7 @@ class SourcedStateBackend(StateBackend):
     def _on_all(cls, do: str, params: Any, object: Any) -> None:
         """Do something on every mirror; a failing one does not keep it from the others."""
         problems: list[PoolError] = []
-        for source, own in cls._permitted(do, params):
+        for source, own in cls.permitted(do, params):
             try:
                 with typed_failures(source):
                     getattr(cls.transport, do)(own, object)

@@ -1,6 +1,7 @@
 """A VM's working image and the directory of its states: what all work on the two needs."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from avocado_pool_plugin import qemu
@@ -11,6 +12,7 @@ from avocado_pool_plugin.core.place import new_info
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import in_use, read_header
 from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.states import recipes
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Workplace:
     :param seen_dir: where knowledge about files outside of caches is kept
     :param pools: directories of the same image's states in pools that a change is to reach and
         that can be looked into
+    :param test: name of the test that works on it, empty if it is none
+    :param parts: what that test knows of the recipe of states that it makes, None for nothing
     """
 
     home: str
@@ -33,6 +37,8 @@ class Workplace:
     policy: Policy
     seen_dir: str
     pools: tuple[str, ...] = ()
+    test: str = ""
+    parts: Mapping[str, str] | None = None
 
     def file_of(self, state: str) -> str:
         """
@@ -76,7 +82,9 @@ class Workplace:
     def info_on(self, parent: str) -> FileInfo:
         """Return the info of content that is made now on a state (empty for none)."""
         known = knowledge.peek(self.file_of(parent), self.seen_dir) if parent else None
-        return new_info(0, parent=parent, parent_info=known.info if known else None)
+        info = known.info if known else None
+        recipe = recipes.complete(self.parts, parent, info)
+        return new_info(0, parent=parent, parent_info=info, test=self.test, recipe=recipe)
 
     def stands_on(self, path: str) -> bool:
         """Tell whether the image's backing file is a state's file."""

@@ -11,6 +11,7 @@ from avocado_pool_plugin.core import digest, durable, knowledge, layout, records
 from avocado_pool_plugin.core.errors import FileChanging, FileCorrupt, ImageRefused
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.recipe import Recipe
 from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
 from tests.support.images import MIB, chain, edit, image, qemu_img, write
 from tests.support.mounts import read_only
@@ -42,7 +43,8 @@ def identify(path: Path, policy: Policy = POLICY, seen_dir: Path | None = None):
 
 def test_records_read_back_as_written(pool):
     path = str(pool.ram("s"))
-    info = FileInfo(5, "b3t1m:ab", "b3t1m:cd", "parent", "b3t1m:ef", "pg", "g", "r", 1.5, "me")
+    recipe = Recipe.of({"param mem": "192", "param b": ""})
+    info = FileInfo(5, "b3t1m:ab", "b3t1m:cd", "parent", "b3t1m:ef", "pg", "g", recipe, 1.5, "me")
     record = Record(info, Stamp(1, 5, 2, 3), Stamp(1, 5, 2, 4))
     durable.make_meta(path)
     for written in (record, Record(FileInfo(7), Stamp(1, 2, 3, 4), None)):

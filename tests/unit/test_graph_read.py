@@ -161,6 +161,9 @@ def test_a_state_wanted_twice_is_wanted_once_and_needed_if_one_needs_it():
     found = node(both, get_state_image1="install", get_mode_image1_vm1="ri")
     assert found.gets == (Want(State("shared", "image1", "install"), optional=False),)
 
+    found = node(both, get_state_image1="install", get_mode_image1_vm2="ri")
+    assert found.gets == (Want(State("shared", "image1", "install"), optional=False),)
+
 
 def test_what_can_not_be_is_refused_with_the_name_of_the_test():
     with pytest.raises(GraphRefused, match=r"test 't': .*'a/b'"):
@@ -269,10 +272,20 @@ def test_one_image_is_placed_in_a_slot():
     assert found == {("vm1", "image1"): f"{SLOT}/images/vm1.qcow2"}
 
 
-def test_an_image_is_found_without_narrowing_too():
-    params = {**ONE, "get_state_images": "install"}
+@pytest.mark.parametrize("key", ["image_name", "image_name_image1", "image_name_vm1"])
+def test_an_image_is_found_without_narrowing_too(key):
+    params = {**ONE, "image_name": "images/plain", "get_state_images": "install"}
+    params[key] = "images/vm1"
     place_in_slot(params, SLOT)
-    for own in (Params(params), Params(params).object_params("image1")):
+    flat = Params(params)
+    plain, of_image = flat, flat.object_params("image1")
+    of_vm = flat.object_params("vm1")
+    seen = {
+        "image_name": (plain, of_image, of_vm),
+        "image_name_image1": (of_image,),
+        "image_name_vm1": (of_vm,),
+    }
+    for own in (of_vm.object_params("image1"), *seen[key]):
         path = storage.get_image_filename(own, data_dir.get_data_dir())
         assert path == f"{SLOT}/images/vm1.qcow2"
 
@@ -288,11 +301,22 @@ def test_the_base_of_an_image_keeps_its_place():
     assert paths(params) == {("vm1", "image1"): f"{SLOT}/images/vm1.qcow2"}
 
 
+def test_a_base_with_the_name_of_its_image_keeps_its_place():
+    chain = {"image_chain": "golden image1", "image_format_golden": "raw"}
+    params = {**ONE, **chain, "force_create_image": "yes"}
+    place_in_slot(params, SLOT)
+    own = Params(params).object_params("vm1").object_params("image1")
+    base = storage.get_image_filename(own.object_params("golden"), data_dir.get_data_dir())
+    assert base == f"{data_dir.get_data_dir()}/images/vm1.raw"
+    assert paths(params) == {("vm1", "image1"): f"{SLOT}/images/vm1.qcow2"}
+
+
 def test_a_base_that_is_a_slot_image_itself_is_found_there():
     params = {
         **ONE,
         "images": "image1 sn",
         "image_chain_sn": "image1 sn",
+        "image_name_image1": "images/vm1",
         "image_name_sn": "images/sn",
         "get_state_image1": "install",
         "force_create_image_sn": "yes",

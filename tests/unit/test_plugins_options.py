@@ -8,7 +8,7 @@ from avocado.core.parser import ArgumentParser
 from avocado.core.settings import Settings
 
 from avocado_pool_plugin.core.errors import SettingRefused
-from avocado_pool_plugin.params import OPTIONS
+from avocado_pool_plugin.params import OPTIONS, job_params
 from avocado_pool_plugin.plugins import cli, cmd, init, options
 from avocado_pool_plugin.plugins.settings import POOL_CONF, PoolSettings
 
@@ -64,7 +64,7 @@ def test_options_are_known_with_default_and_help(configured):
 def test_options_of_a_file_become_the_params_of_the_same_meaning(configured):
     got = configured("[pool]\nshared_pool = :/a b;\nlock_timeout = 7\n")
     values = got.settings.as_dict()
-    params = options.as_params(values)
+    params = job_params(values)
     assert params["shared_pool"] == ":/a b;"
     assert params["update_pool_timeout"] == "7"
     # what is empty is left to its default

@@ -71,7 +71,7 @@ def test_an_error_is_handed_to_the_one_test_it_concerns(monkeypatch):
     def broken(config):
         raise RuntimeError("no settings today")
 
-    monkeypatch.setattr(plugin, "as_params", broken)
+    monkeypatch.setattr(plugin, "job_params", broken)
     kwargs = prepared(get_state="x")
     assert "no settings today" in kwargs["pool_error"]
     assert kwargs["test_pre_hook"] == plugin.HOOK
