@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from avocado.core.exceptions import TestError
@@ -68,6 +68,7 @@ class StateHooks:
         self.failed = False
         self._users: dict[str, Callable[..., None] | None] = {}
         self._held = vt_images.HeldBack()
+        self._alone = ExitStack()
         self._whole: dict[str, vt_images.Stamp] = {}
         self._report = report
         self._told = len(report.events())
@@ -93,6 +94,7 @@ class StateHooks:
 
         with self.reported(test):
             vt_images.refuse_unsavable(params)
+            self._alone = vt_images.keep_for_itself(params)
             self._held.hold(params)
             vt_machines.stop_leftovers(params, env)
             # what a killed test left half done comes first: an image may seem to be missing
@@ -133,6 +135,7 @@ class StateHooks:
                     self._save(params, env)
         finally:
             problems = self._held.release(test, params, env)
+            self._alone.close()
         if problems:
             with self.reported(test):
                 raise TestError("; ".join(problems))

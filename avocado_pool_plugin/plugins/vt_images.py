@@ -5,6 +5,7 @@ Avocado-VT creates images before a test and restores or removes them after it. F
 is given or gives a state this must not happen, or only once the state is saved.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ LEAVING = (*SAVING, "unset")
 #: What Avocado-VT does to an image before it is used, and after.
 _CREATING = ("create_image", "force_create_image")
 _REMOVING = ("remove_image", "restore_image", "restore_image_after_testing")
+
+#: Ending of the name of what is locked while a test has an image.
+_IN_TEST = ".in-test"
 
 #: Tells whether a file is still the one it was; None if it is absent.
 Stamp = tuple[int, int, int, int] | None
@@ -82,6 +86,31 @@ def path_of(params: Any, vm: str, image: str) -> str:
     own = params_of(params, vm, image)
     own["vms"], own["images"] = vm, image
     return image_path(own)
+
+
+def keep_for_itself(params: Any) -> contextlib.ExitStack:
+    """
+    Let no other test get to the images that a test has states of, until the result is closed.
+
+    A test may outlive its job (one interrupted in the middle) or run beside it: it would go on
+    writing where the next one has just got its state. The kernel drops these locks with the
+    process.
+
+    :raises LockTimeout: another test has one of the images all the time
+    """
+    from avocado_pool_plugin.core import locks
+    from avocado_pool_plugin.params import policy
+
+    wanted_at_all = {
+        path_of(params, vm, image): policy(params_of(params, vm, image)).timeout
+        for vm, image in images(params)
+        if is_ours(params, vm, image) and wanted(params, vm, image, "get", "pop", *SAVING)
+    }
+    with contextlib.ExitStack() as stack:
+        # always in the same order: two tests may have two images in common
+        for path, timeout in sorted(wanted_at_all.items()):
+            stack.enter_context(locks.hold(f"{path}{_IN_TEST}", timeout))
+        return stack.pop_all()
 
 
 def stamp(path: str) -> Stamp:
