@@ -1,11 +1,14 @@
 """Options of ``avocado run``."""
 
+import warnings
 from typing import Any
 
 from avocado.core.plugin_interfaces import CLI
 from avocado.core.settings import settings
 
+from avocado_pool_plugin.graph.resolve import PARALLEL_WARNING
 from avocado_pool_plugin.params import SECTION
+from avocado_pool_plugin.plugins.runner import NAME
 
 #: Option of ``[pool]``, its name on the command line, what stands for the value in the help.
 _ARGUMENTS = (
@@ -47,4 +50,10 @@ class PoolRun(CLI):
             add_arguments(run.add_argument_group("VM test state options"))
 
     def run(self, config: dict[str, Any]) -> None:
-        """Do nothing: values are checked once, for jobs of every origin, when a job starts."""
+        """
+        Hide a warning that is wrong for graph runs.
+
+        Values are not checked here but once, for jobs of every origin, when a job starts.
+        """
+        if config.get("run.suite_runner") == NAME:
+            warnings.filterwarnings("ignore", message=PARALLEL_WARNING)

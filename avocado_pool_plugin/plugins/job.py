@@ -13,7 +13,7 @@ from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.plugins.options import check_files, check_values, is_off
-from avocado_pool_plugin.plugins.text import EVENTS_FILE, human_size
+from avocado_pool_plugin.plugins.text import EVENTS_FILE, human_size, read_plans
 
 #: What a summary line speaks of, in this order; bytes are told for those that move content.
 _VERBS = ("got", "fetched", "set", "published", "unset")
@@ -48,9 +48,21 @@ class PoolJob(JobPre, JobPost):
 
     def post(self, job: Any) -> None:
         """Print one line, if any test did something with states."""
-        line = summary(read_events(job.test_results_path))
+        parts = [summary(read_events(job.test_results_path)), *graph_parts(job.logdir)]
+        line = ", ".join(part for part in parts if part)
         if line and not job.config.get("stdout_claimed_by"):
             LOG_UI.info("POOL       : %s", line)
+
+
+def graph_parts(directory: str) -> list[str]:
+    """Return what graph runs spared, from the files that they left in a job's directory."""
+    parts = []
+    for told in read_plans(directory):
+        if not told["reused"]:
+            continue
+        saved = f" (saves {told['saved_seconds']:.0f} s)" if told["saved_seconds"] >= 1 else ""
+        parts.append(f"{told['reused']} reused{saved}")
+    return parts
 
 
 def read_events(results: str) -> list[dict[str, Any]]:

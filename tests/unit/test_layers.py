@@ -27,7 +27,7 @@ FOREIGN = {
     # the documented policies promise TestError and TestAbortError
     "avocado.core.exceptions": ("plugins", "graph.run", "states.setup", "states.policies"),
     "virttest": ("states", "params", "graph", *VT),
-    "avocado_vt": VT,
+    "avocado_vt": (*VT, "graph.resolve"),
     "aexpect": ("ssh",),
     "rich": ("plugins",),
     "blake3": ("core",),

@@ -100,6 +100,10 @@ def parser():
     found = ArgumentParser(prog="avocado")
     found.subcommands = found.add_subparsers(dest="subcommand")
     cmd.Pool().configure(found)
+    # some sub-commands take what other plugins add to this one
+    others = found.subcommands.add_parser("run")
+    others.add_argument("--vt-config", dest="vt.config")
+    others.add_argument("--max-parallel-tasks", dest="run.max_parallel_tasks", type=int)
     return found
 
 

@@ -1,0 +1,1 @@
+"""Steps of ``avocado pool run``: what ``setup=`` may name."""
