@@ -1,6 +1,9 @@
 """Timing of contenders in turn, with medians, spread, bytes read and processes started."""
 
+import contextlib
+import mmap
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -8,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+GIB = 1 << 30
+#: Memory that :func:`settle` leaves alone, in bytes.
+_SPARED = 2 * GIB
 #: Calls that start a process, as Python's audit events name them.
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
 _started = 0
@@ -28,8 +34,8 @@ class Samples:
     What one contender needed.
 
     :ivar seconds: of each run
-    :ivar read: bytes that each run read, with the processes it waited for (the loader of
-        ``qemu-img`` alone reads about 0.4 MiB)
+    :ivar read: bytes that each run read, with the processes it waited for and what their loaders
+        read of libraries
     :ivar started: processes that each run started
     """
 
@@ -51,7 +57,8 @@ def show(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _bytes_read() -> int:
+def bytes_read() -> int:
+    """Return how many bytes this process has read so far, with those it waited for."""
     with open("/proc/self/io", encoding="ascii") as file:
         return int(file.readline().split()[1])
 
@@ -73,18 +80,23 @@ def alternate(contenders: dict[str, Contender], runs: int) -> dict[str, Samples]
     """
     Run contenders in turn, once without counting and then ``runs`` times.
 
-    The machine's speed drifts; in turns it drifts for all of them alike.
+    The machine's speed drifts; in turns it drifts for all of them alike. Each turn begins with
+    another contender, so that none always comes after the same one.
+
+    :return: what each needed, in the order given
     """
     found = {name: Samples() for name in contenders}
+    order = list(contenders.items())
     for turn in range(runs + 1):
-        for name, contender in contenders.items():
+        first = turn % len(order)
+        for name, contender in order[first:] + order[:first]:
             contender.before()
-            read, started, begun = _bytes_read(), _started, time.perf_counter()
+            read, started, begun = bytes_read(), _started, time.perf_counter()
             own = contender.run()
             seconds = time.perf_counter() - begun if own is None else own
             if turn:
                 found[name].seconds.append(seconds)
-                found[name].read.append(_bytes_read() - read)
+                found[name].read.append(bytes_read() - read)
                 found[name].started.append(_started - started)
     return found
 
@@ -95,9 +107,49 @@ def ratio(ours: Samples, theirs: Samples) -> float:
     return statistics.median(mine / other for mine, other in pairs)
 
 
-def sync() -> None:
-    """Leave no writing back of earlier runs to the next one."""
+def settle(gib: float) -> None:
+    """
+    Make the next run start as any other would: nothing to write back, free memory at hand.
+
+    A virtual machine with free page reporting hands freed memory back to its host after some two
+    seconds, and the host has to find it anew when it is used again, at some 2.5 s for a GiB. Who
+    comes first after a large removal would pay for all. So that much memory is used once here and
+    freed just before the run. It has to be in huge pages: free memory is handed back in large
+    blocks, and small pages would be taken from the rest, which serves small writes but not large
+    ones (a copy in 1 MiB writes then had 1.2 to 5 s of system time, with huge pages 0.6 to 1 s).
+
+    :param gib: about what the run will take for the files it writes, in GiB; less is done where
+        less than 2 GiB would be left available
+    """
     os.sync()
+    size = min(int(gib * GIB), _available() - _SPARED) // mmap.PAGESIZE * mmap.PAGESIZE
+    if size > 0:
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            with contextlib.suppress(OSError):  # a kernel without huge pages
+                memory.madvise(mmap.MADV_HUGEPAGE)
+            memory[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
+
+
+def _available() -> int:
+    """Return how much memory programs can have without swapping, in bytes."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        lines = dict(line.split(":") for line in file)
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def start_over(gib: float, *paths: Path) -> None:
+    """
+    Remove what earlier runs left, then settle.
+
+    :param gib: as in :func:`settle`
+    :param paths: files or directories, there or not
+    """
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    settle(gib)
 
 
 def drop_caches() -> None:

@@ -1,0 +1,1 @@
+"""The rows of the local table, a module for each group of them."""

@@ -1,0 +1,40 @@
+"""A get and a comparison where nothing changed."""
+
+from collections.abc import Iterator
+
+from benchmarks.lab import CHAIN
+from benchmarks.measure import Contender, alternate
+from benchmarks.rows.bench import Bench
+from benchmarks.table import Row, versus
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Yield both rows."""
+    from avocado_pool_plugin.states import pool, setup
+
+    lab = bench.chain(bench.ext4)
+    theirs = lab.copy_for_peer("peer")
+    state = CHAIN[-1][0]
+    params = lab.params(get_state_images=state)
+    found = alternate(
+        {
+            "ours": Contender(lambda: setup.get_states(params)),
+            "peer": Contender(lambda: bench.peer.ask("get", **theirs)),
+        },
+        bench.runs,
+    )
+    yield versus("get, nothing changed", "<= 0.2 x peer, 1 process, no content", found, 0.2)
+    one = lab.params(object_id="vm1", object_type="vms/images")
+    transport = pool.QCOW2ImageTransfer
+
+    def compare() -> None:
+        assert transport.compare_chain(state, str(lab.cache), f":{lab.pool}", one)
+
+    found = alternate(
+        {
+            "ours": Contender(compare),
+            "peer": Contender(lambda: bench.peer.ask("compare", **theirs)),
+        },
+        bench.runs,
+    )
+    yield versus("compare_chain, equal, unchanged", "<= 5 ms, no content", found, 0.2)
