@@ -35,11 +35,13 @@ check: setup  ## lint, formatting, types, and which module may import which
 	@$(BIN)/mypy $(PACKAGE)
 	@$(IN_VENV) $(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: setup  ## measure copies and state operations side by side with other tools
+bench: guest  ## measure copies, state operations and graph runs side by side with other tools
 	@$(IN_VENV) $(BIN)/python benchmarks/local.py
+	@$(IN_VENV) $(BIN)/python benchmarks/graph.py
 
-bench-check: setup  ## the same with few runs; fails where a ratio is far off
+bench-check: guest  ## the same with few runs; fails where a ratio is far off
 	@$(IN_VENV) $(BIN)/python benchmarks/local.py --check
+	@$(IN_VENV) $(BIN)/python benchmarks/graph.py --check
 
 clean:  ## remove the virtual environment, everything built, all caches
 	@rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ from avocado.core.task.statemachine import TaskStateMachine, Worker
 from avocado.core.utils import messages
 from avocado.plugins import runner_nrunner
 
+from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.graph.desk import Desk, Order, Turn
 from avocado_pool_plugin.graph.order import remaining
 from avocado_pool_plugin.graph.plan import REUSE, RUN, Step
@@ -202,10 +203,10 @@ class _Machine(TaskStateMachine):
     def _seconds(self, identifier: str) -> float | None:
         """Return how long a task took, None if it did not run."""
         told = self._status_repo.get_all_task_data(identifier) or []
-        times = {one["status"]: one["time"] for one in told if "time" in one}
-        if "started" in times and "finished" in times:
-            return float(times["finished"] - times["started"])
-        return None
+        # what a message is called is changed once it was handled, so that only this is left of it
+        began = [one["time"] for one in told if one.get("status") == "started"]
+        ended = [one["time"] for one in told if "result" in one]
+        return float(ended[-1] - began[0]) if began and ended else None
 
 
 class _Worker(Worker):
@@ -231,7 +232,7 @@ class _Worker(Worker):
             taken = desk.next()
             if taken is not None:
                 if taken.reason:
-                    await self._leave_out(taken)
+                    await self._end(taken.key, "skip", taken.reason)
                 else:
                     await self._take(taken, desk)
                 return
@@ -240,7 +241,11 @@ class _Worker(Worker):
     async def _take(self, taken: Turn, desk: Desk) -> None:
         """Let the stock method look at the task that was handed out, and at no other."""
         task: Any = taken.key
-        self._shared.slots.place(task.task.runnable, taken.slot)
+        try:
+            self._shared.slots.place(task.task.runnable, taken.slot)
+        except PoolError as error:
+            await self._end(task, "error", str(error))
+            return
         async with self._state_machine.lock:
             if task not in self._state_machine.triaging:
                 return  # the job was aborted meanwhile
@@ -250,9 +255,8 @@ class _Worker(Worker):
         if task in self._state_machine.triaging:
             desk.put_back(task)
 
-    async def _leave_out(self, taken: Turn) -> None:
+    async def _end(self, task: Any, result: str, reason: str) -> None:
         """End a task with the reason why it does not run."""
-        task: Any = taken.key
         async with self._state_machine.lock:
             if task not in self._state_machine.triaging:
                 return  # the job was aborted meanwhile
@@ -261,7 +265,7 @@ class _Worker(Worker):
         repo = self._state_machine._status_repo
         directory = task.task.runnable.output_dir
         repo.process_message(messages.StartedMessage.get(output_dir=directory, **ids))
-        repo.process_message(messages.LogMessage.get(f"not run: {taken.reason}", **ids))
-        repo.process_message(messages.FinishedMessage.get("skip", taken.reason, **ids))
-        task.result = "skip"
+        repo.process_message(messages.LogMessage.get(f"not run: {reason}", **ids))
+        repo.process_message(messages.FinishedMessage.get(result, reason, **ids))
+        task.result = result
         await self._state_machine.finish_task(task, RuntimeTaskStatus.FAIL_TRIAGE)

@@ -18,6 +18,8 @@ from avocado_pool_plugin.plugins.options import is_off
 
 #: Name of the runner, for ``run.suite_runner``.
 NAME = "pool-graph"
+#: Start of the reason why a test is not run again.
+_PASSED = "passed in job"
 
 
 class PoolGraphRunner(SuiteRunner):
@@ -96,9 +98,9 @@ def passed_in(job: str, own: str) -> Mapping[str, str]:
         with open(os.path.join(directory, "results.json"), encoding="utf-8") as file:
             results = json.load(file)
         return {
-            str(test["name"]): f"passed in job {results['job_id'][:7]}"
+            str(test["name"]): f"{_PASSED} {results['job_id'][:7]}"
             for test in results["tests"]
-            if test["status"] == "PASS"
+            if test["status"] == "PASS" or str(test["fail_reason"]).startswith(_PASSED)
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingRefused(

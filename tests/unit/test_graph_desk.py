@@ -46,7 +46,7 @@ def test_who_needs_what_failed_is_left_out_with_the_reason_and_so_are_their_foll
         Order("other", "other"),
         Order("last", "last", after=("consumer",)),
     ]
-    told = dict((key, reason) for key, _, reason in play(orders, 2, fails={"install"}))
+    told = {key: reason for key, _, reason in play(orders, 2, fails={"install"})}
     assert told == {
         "install": "",
         "customize": "needs install: FAIL",

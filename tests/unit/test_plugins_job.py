@@ -11,7 +11,9 @@ from avocado_pool_plugin.states.report import Event
 
 
 def a_job(results, **config):
-    return SimpleNamespace(config=config, test_suites=[], test_results_path=str(results))
+    return SimpleNamespace(
+        config=config, test_suites=[], test_results_path=str(results), logdir=str(results)
+    )
 
 
 def recorded(results, test, *lines):
@@ -68,3 +70,15 @@ def test_output_that_others_claim_is_left_to_them(tmp_path, caplog):
 )
 def test_sizes_are_told_as_people_read_them(size, text):
     assert human_size(size) == text
+
+
+def test_what_graph_runs_spared_is_told_too(tmp_path, caplog):
+    recorded(tmp_path, "1-a", event("got"))
+    for name, reused, saved in (("pool-graph", 3, 61.5), ("pool-graph-other", 0, 0)):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"reused": reused, "saved_seconds": saved})
+        )
+    (tmp_path / "pool-graph-cut.json").write_text('{"reused": 1')
+    with caplog.at_level(logging.INFO, logger="avocado.app"):
+        plugin.PoolJob().post(a_job(tmp_path))
+    assert "1 got, 3 reused (saves 62 s)" in caplog.text

@@ -13,6 +13,7 @@ from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.plugins.selection import Selection, read_selection
 from avocado_pool_plugin.plugins.steps import context as context_module
 from avocado_pool_plugin.plugins.steps import states, tests
+from avocado_pool_plugin.plugins.steps.check import check
 from avocado_pool_plugin.plugins.steps.context import Context, load_step, run_chain
 from avocado_pool_plugin.states.selected import objects_of, single_images, title
 from tests.support.vms import Lab, holds, write
@@ -280,7 +281,8 @@ def test_clean_leaves_nothing_in_the_cache_and_all_in_the_pool(lab):
 
 
 def test_collect_gets_the_image_from_the_pool(lab):
-    assert states.collect(of(lab)) == 1
+    # a mode is for the verbs of the command line
+    assert states.collect(of(lab, "get_mode=ii")) == 1
     lab.make_image()
     write(lab.image(), 1)
     root = {"set_state_images": "root", "pool_scope": "shared"}
@@ -329,6 +331,18 @@ def test_a_plan_of_update_runs_what_exists(lab):
 def test_there_is_no_plan_of_other_steps(setup):
     with pytest.raises(SettingRefused, match=f"setup={setup}: "):
         tests.plan(context(f"setup={setup}", runnables=CHAIN))
+
+
+@pytest.mark.parametrize(("mode", "status"), [("ra", 1), ("ri", 0)])
+def test_check_fails_for_what_a_test_can_t_do_without(lab, mode, status, capsys):
+    test = vt("test", **lab.params(get_state_images="a", get_mode=mode, pool_fsync="no"))
+    assert check(context(runnables=[test])) == status
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["state", "where", "problem"], ["vm1/image1/a", "does", "not", "exist"]]
+    lab.make_image()
+    assert states.SET(of(lab, "set_state=a")) == 0
+    assert check(context(runnables=[test])) == 0
+    assert "vm1/image1/a  cache, :" in capsys.readouterr().out
 
 
 def test_list_names_tests_and_states(capsys):

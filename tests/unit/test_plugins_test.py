@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from avocado.core.nrunner.runnable import Runnable
 
@@ -31,14 +33,27 @@ def test_nothing_is_done_when_switched_off():
 )
 def test_a_test_that_asks_for_states_gets_settings_and_hook(param):
     kwargs = prepared(**{param: "install"})
+    saves = param.startswith(("set", "push"))
+    # a test that makes a state also gets what its record is to say of it
     assert kwargs == {
         param: "install",
+        **({"pool_recipe": '{"param image_name": ""}'} if saves else {}),
         "shared_pool": ":/pool",
         "update_pool_timeout": "5",
         "test_pre_hook": plugin.HOOK,
     }
     with open(plugin.HOOK, encoding="utf-8") as file:
         assert "install(self, params)" in file.read()
+
+
+def test_what_is_recorded_of_a_test_is_what_the_user_wrote():
+    kwargs = prepared(set_state="x", mem="192", type="t", test_pre_hook="/mine.py", qemu_binary="q")
+    assert json.loads(kwargs["pool_recipe"]) == {
+        "param image_name": "",
+        "param mem": "192",
+        "param type": "t",
+    }
+    assert prepared(**kwargs) == kwargs
 
 
 def test_params_win_over_settings():

@@ -54,6 +54,8 @@ def test_the_second_run_makes_nothing_again(worker):
     }
     assert reason(job, "install").startswith("reused: 'install' of vm1/image1 is in ")
     assert "2 reused" in job.output
+    told = json.loads(next(job.directory.glob("pool-graph*.json")).read_text())
+    assert told["saved_seconds"] > 0 and set(told["seconds"]) >= {"consumer_a", "plain"}
 
 
 def test_what_is_asked_for_is_made_again_and_what_stands_on_it_too(worker):
@@ -302,6 +304,8 @@ def test_a_replay_runs_only_what_did_not_pass(worker):
     assert worker.ran() == ["consumer_b"]
     assert statuses(job)["plain"] == "SKIP"
     assert reason(job, "plain").startswith("passed in job ")
+    again = worker.graph()
+    assert worker.ran() == [] and statuses(again)["plain"] == "SKIP"
 
 
 def test_what_nobody_makes_and_nobody_has_ends_the_job_before_anything_runs(worker):

@@ -216,11 +216,14 @@ def test_a_changed_param_is_ignored_told_or_a_reason_to_rebuild(lab, mode):
     tests = suite(lab, mem="256")
     told = found(tests, INSTALL, recipe_mode=mode)
     text = "was made by another recipe: param mem: 192 -> 256"
-    assert told == {
-        "ignore": Found("cache"),
-        "warn": Found("cache", note=f"{text}; recipe = rebuild makes it anew"),
-        "rebuild": Found("cache", problem=text),
-    }[mode]
+    assert (
+        told
+        == {
+            "ignore": Found("cache"),
+            "warn": Found("cache", note=f"{text}; recipe = rebuild makes it anew"),
+            "rebuild": Found("cache", problem=text),
+        }[mode]
+    )
 
 
 def test_what_a_state_stands_on_counts_as_well(lab):
