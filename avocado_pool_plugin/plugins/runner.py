@@ -62,7 +62,8 @@ class PoolGraphRunner(SuiteRunner):
             good = {test: outcome.seconds[test] for test, result in outcome.results.items()
                     if result == "PASS" and test in outcome.seconds}  # fmt: skip
             durations.remember(durations_path(config), good)
-        reports.write(job.logdir, test_suite.name, prepared, outcome)
+        with in_job_log():
+            reports.write(job.logdir, test_suite.name, prepared, outcome)
         return outcome.summary
 
 
