@@ -12,7 +12,7 @@ sys.path.insert(0, str(EXAMPLES))
 
 from configure import Environment, configure, kvm_works, stop_machines  # noqa: E402
 
-__all__ = ["EXAMPLES", "Job", "Worker", "configure", "kvm_works"]
+__all__ = ["EXAMPLES", "Job", "Worker", "configure", "kvm_works", "stop_machines"]
 
 #: Seconds a whole job may take; a guest boots in some seconds, without KVM in some more.
 PATIENCE = 280

@@ -721,3 +721,17 @@ def test_a_refusal_is_one_sentence_with_the_names(name):
     nodes, tests, there, text = REFUSALS[name]
     assert refusal(nodes, tests, there) == text
     assert not re.search(r"[.\n]", text)
+
+
+def test_ten_thousand_tests_are_planned():
+    states = [State("vm1", "image1", f"s{number}") for number in range(2000)]
+    nodes = [
+        Node(f"make{number}", (Want(states[number // 2]),) if number else (), (Made(state),))
+        for number, state in enumerate(states)
+    ]
+    nodes += [Node(f"use{number}", (Want(states[number % 2000]),)) for number in range(8000)]
+    graph = Graph.of(reversed(nodes))
+    plan = make_plan(graph, Wish(tuple(graph.nodes)), lambda state: Found())
+    assert len(plan.named(RUN)) == 10_000
+    places = {step.test: number for number, step in enumerate(plan.steps)}
+    assert all(places[need] < places[step.test] for step in plan.steps for need in step.needs)
