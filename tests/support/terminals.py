@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import struct
 import termios
 import time
@@ -42,6 +43,8 @@ def on_terminal(
     pid, terminal = pty.fork()
     if pid == 0:
         try:
+            # who starts the tests in the background has it ignored, a user on a terminal has not
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
             os.execve(command[0], list(command), {**env, "TERM": "xterm"})
         finally:

@@ -23,7 +23,7 @@ def run(build: Path) -> str:
 @pytest.mark.timeout(600)
 def test_emptied_cache_and_kept_pool_rebuild_nothing(tmp_path: Path) -> None:
     first = run(tmp_path)
-    assert "5 to run" in first and "reused" not in first
+    assert "5 to run" in first and "reused" not in first.partition("a worker with an empty")[0]
     passed = re.findall(r"(\w+):  PASS", first)
     assert sorted(passed[:5]) == ["consumer_a", "consumer_b", "customize", "install", "plain"]
     assert passed[0] == "install" and passed.index("customize") < passed.index("consumer_a")

@@ -29,7 +29,7 @@ def test_state_missing_everywhere_is_an_error(worker: Worker) -> None:
     assert str(worker.cache) in reason and str(worker.env.pool) in reason
     assert "Traceback" not in reason
     assert reason.splitlines()[0] in job.output
-    assert not list(worker.env.images.glob("*"))
+    assert not list(worker.env.images.glob("*.qcow2"))
 
 
 def test_mode_can_let_a_missing_state_pass(worker: Worker) -> None:
