@@ -35,7 +35,7 @@ class Options:
 def _options(about: str, groups: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--check", action="store_true", help="few runs, fail on ratios far off")
-    parser.add_argument("--runs", type=int, default=9, help="counted runs of each contender")
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each contender")
     parser.add_argument("--only", choices=groups, default="", help="one group, printed only")
     parser.add_argument(
         "--build", type=Path, default=BUILD, metavar="DIR", help="where disks and scratch files are"

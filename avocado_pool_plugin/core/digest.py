@@ -6,6 +6,7 @@ hashed in parallel. Written as ``b3t1m:<64 hex digits>``.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 from avocado_pool_plugin.core.errors import FileChanging
@@ -18,6 +19,8 @@ _ZEROS = bytes(BLOCK)
 #: Hashing less than this is not worth starting threads for, in bytes.
 _SERIAL = 4 * BLOCK
 _THREADS = 4
+#: How often, and with how many seconds in between, it is looked whether others are at work.
+_LOOKS, _PAUSE = 4, 0.001
 #: Blocks handed to a thread at once.
 _RUN = 4
 
@@ -152,12 +155,23 @@ def _idle_cores() -> int:
     once on two cores take a third longer with two threads each.
     """
     cores = len(os.sched_getaffinity(0))
+    others = _running() - 1
+    for _ in range(_LOOKS):
+        if others <= 0:
+            break
+        # those who only wait for a lock wake up now and then, those at work are there every time
+        time.sleep(_PAUSE)
+        others = min(others, _running() - 1)
+    return max(1, cores - max(0, others))
+
+
+def _running() -> int:
+    """Return how many threads of the whole machine run or could run now; 1 if that is not known."""
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
-            running = int(file.read().split()[3].partition("/")[0])
+            return int(file.read().split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):
-        return cores
-    return max(1, cores - max(0, running - 1))
+        return 1
 
 
 def _read_block(fd: int, number: int, size: int, buffer: bytearray) -> memoryview:
