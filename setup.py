@@ -38,7 +38,10 @@ setup(
             "pool-graph = avocado_pool_plugin.plugins.runner:PoolGraphRunner",
         ],
         "avocado.plugins.states": [
+            "qcow2 = avocado_pool_plugin.states.qcow2:QCOW2Backend",
             "qcow2ext = avocado_pool_plugin.states.qcow2:QCOW2ExtBackend",
+            "ramfile = avocado_pool_plugin.states.ramfile:RamfileBackend",
+            "qcow2vt = avocado_pool_plugin.states.qcow2:QCOW2VTBackend",
         ],
         "avocado.plugins.pool.steps": [
             "noop = avocado_pool_plugin.plugins.steps.tests:noop",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import time
 
@@ -105,6 +106,11 @@ def move_content(path: str, backing: str) -> None:
     _run("rebase", "-q", "-f", "qcow2", *where, _plain(path), timeout=_LONG)
 
 
+def commit(path: str) -> None:
+    """Write all that an image holds into its backing image."""
+    _run("commit", "-q", "-f", "qcow2", _plain(path), timeout=_LONG)
+
+
 def convert(source: str, target: str, source_format: str) -> None:
     """Make one QCOW2 image of all that an image and its backing images hold."""
     _run(
@@ -127,3 +133,71 @@ def check(path: str) -> None:
     :raises ToolFailed: it is damaged; the text says how
     """
     _run("check", "-q", "-f", "qcow2", _plain(path), timeout=_LONG, fine=_HARMLESS)
+
+
+def repair(path: str) -> None:
+    """
+    Make an image sound whose metadata were not written to the end; its content stays.
+
+    :raises ToolFailed: it is damaged beyond that
+    """
+    _run("check", "-q", "-r", "all", "-f", "qcow2", _plain(path), timeout=_LONG, fine=_HARMLESS)
+
+
+def create_snapshot(path: str, tag: str) -> None:
+    """Keep what an image holds now as an internal snapshot, beside others of that tag."""
+    _run("snapshot", "-q", "-c", tag, _plain(path), timeout=_LONG)
+
+
+def apply_snapshot(path: str, number: str) -> None:
+    """
+    Make an image hold what one of its internal snapshots holds.
+
+    :param number: its id, not its tag: to qemu-img a tag that is some other one's id means that one
+    """
+    _run("snapshot", "-q", "-a", number, _plain(path), timeout=_LONG)
+
+
+def delete_snapshot(path: str, tag: str) -> None:
+    """Remove the first of an image's internal snapshots that has a tag; ids do not count here."""
+    _run("snapshot", "-q", "-d", tag, _plain(path), timeout=_LONG)
+
+
+def emulator_version(binary: str) -> str:
+    """
+    Return the version of a QEMU, such as ``7.2.22``.
+
+    :param binary: its program
+    :raises ToolFailed: it does not say
+    """
+    said = _ask(binary, "--version")
+    found = re.search(r"version (\d+(?:\.\d+)+)", said)
+    if not found:
+        raise ToolFailed(f"{binary} --version does not tell a version, it says {said[:80]!r}")
+    return found[1]
+
+
+def machine_type(binary: str, name: str) -> str:
+    """
+    Return the versioned machine type that a name is an alias of, else the name.
+
+    :param binary: QEMU's program
+    :param name: the type, empty for QEMU's default one
+    :raises ToolFailed: QEMU does not say
+    """
+    for line in _ask(binary, "-machine", "help").splitlines():
+        known, _, told = line.partition(" ")
+        alias = re.search(r"\(alias of ([^)]+)\)", told)
+        if known == name and alias:
+            return alias[1]
+        if not name and told.endswith("(default)"):
+            return known
+    return name
+
+
+def _ask(binary: str, *args: str) -> str:
+    """Return what a program of QEMU prints."""
+    done = _once([binary, *args], _QUICK)
+    if done.returncode:
+        raise ToolFailed(f"{binary} {' '.join(args)} failed: {done.stderr.strip()[:200]}")
+    return done.stdout

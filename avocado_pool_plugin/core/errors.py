@@ -6,9 +6,17 @@ expected and what to do. All of them are ``RuntimeError``; where the documented 
 more (``ValueError``, ``TimeoutError``, ``FileNotFoundError``) the class is that as well.
 """
 
+from collections.abc import Sequence
+
 
 class PoolError(RuntimeError):
-    """Base of all errors of this package."""
+    """
+    Base of all errors of this package.
+
+    ``problems`` holds the error of each mirror where the text is about several of them.
+    """
+
+    problems: tuple["PoolError", ...] = ()
 
     def __str__(self) -> str:
         # OSError, a base of some of these, would otherwise print only its errno fields
@@ -35,11 +43,42 @@ class PoolUnreachable(PoolError):
     """A directory that can't be listed or written; not the same as an empty one."""
 
 
+class PoolSilent(PoolUnreachable, TimeoutError):
+    """A pool that gave no answer in time."""
+
+
+class MirrorsFailed(PoolError):
+    """Mirrors that failed, each for a reason of its own kind; ``problems`` holds the reasons."""
+
+
 def unreachable(path: str, error: OSError) -> PoolUnreachable:
     """Return the error for a file that is neither there nor absent."""
-    return PoolUnreachable(
+    return no_use(error)(
         f"{path} can't be read: {error.strerror}; check that its file system is mounted and sound"
     )
+
+
+def no_use(error: OSError) -> type[PoolUnreachable]:
+    """Return the class of the error for a place that can't be used because of another one."""
+    return PoolSilent if isinstance(error, TimeoutError) else PoolUnreachable
+
+
+def combined(text: str, problems: Sequence[PoolError]) -> PoolError:
+    """
+    Return one error for several, to be caught as what they have in common.
+
+    :param text: says which there are
+    :param problems: one or more; with nothing in common the error is a ``MirrorsFailed``
+    """
+    first = problems[0]
+    # classes of other packages may want other arguments than a text
+    shared = (kind for kind in type(first).__mro__ if kind.__module__ == __name__)
+    kind: type[PoolError] = next(k for k in shared if all(isinstance(p, k) for p in problems))
+    error = MirrorsFailed(text) if kind is PoolError else kind(text)
+    if type(error) is type(first):
+        vars(error).update(vars(first))
+    error.problems = tuple(problems)
+    return error
 
 
 class FileCorrupt(PoolError):
@@ -83,7 +122,9 @@ class SpaceMissing(PoolError):
 
 
 class LockTimeout(PoolError, TimeoutError):
-    """A lock that was not released in time; the text names who holds it."""
+    """A lock that was not released in time; the text names who holds it, ``path`` is its file."""
+
+    path: str = ""
 
 
 class LinkRefused(PoolError, ValueError):
@@ -96,6 +137,22 @@ class BackendUnknown(PoolError, ValueError):
 
 class ToolFailed(PoolError):
     """A qemu-img call that failed, with what it said."""
+
+
+class VmNotRunning(PoolError):
+    """A vm that does not run, or can't be started, while something is asked of it that needs it."""
+
+
+class MonitorRefused(PoolError):
+    """Something that a running QEMU was asked for and did not do, with what it said."""
+
+
+class NotBegun(MonitorRefused):
+    """The same, known to have changed nothing."""
+
+
+class VmStateRefused(PoolError):
+    """A vm state that can't be resumed on a machine, or not over the images that are there."""
 
 
 class GraphRefused(PoolError, ValueError):

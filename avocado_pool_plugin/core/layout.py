@@ -45,6 +45,11 @@ def part_path(path: str, token: str) -> str:
     return _beside(path, f".{token}.part")
 
 
+def unfinished_path(path: str) -> str:
+    """Return the note that an image's internal snapshots are being changed."""
+    return _beside(path, ".unfinished")
+
+
 def intents_dir(directory: str) -> str:
     """Return the directory of intents for one image's directory of states."""
     return os.path.join(directory, META, "intents")

@@ -25,6 +25,10 @@ class StateBackend:
     needs_root = True
     #: Whether ``set`` replaces a state of the same name by itself, and unsets nothing if it fails.
     replaces = False
+    #: Whether a vm has to be off for ``get``, which has it started from a file.
+    before_start = False
+    #: Whether states are inside of the working images, which therefore have to stay.
+    inside = False
 
     @classmethod
     def show(cls, params: Any, object: Any = None) -> list[str]:
