@@ -18,8 +18,14 @@ from avocado_pool_plugin.core.policy import VERIFY, Policy
 SECTION = "pool"
 #: What ``pool_scope`` may name, nearest first.
 SCOPES = ("own", "shared", "swarm", "cluster")
+#: What ``set_mirrors`` may say.
+ALL, ANY = "all", "any"
+#: Object types of vms, whose states have a file beside those of their images.
+VM_TYPES = ("vms", "nets/vms")
 #: What ``recipe`` may say of a state that would be made in another way now.
 IGNORE, WARN, REBUILD = "ignore", "warn", "rebuild"
+#: What ``vm_state_mismatch`` may say of a vm state that can't be resumed.
+REFUSE, BOOT = "refuse", "boot"
 
 _YES = ("yes", "on", "true", "1")
 _NO = ("no", "off", "false", "0")
@@ -146,6 +152,13 @@ OPTIONS = (
         scope_list,
     ),
     Option(
+        "set_mirrors",
+        "set_mirrors",
+        ALL,
+        "Which of several mirrors a set has to reach: all, or any (one is enough)",
+        one_of(ALL, ANY),
+    ),
+    Option(
         "lock_timeout",
         "update_pool_timeout",
         "300",
@@ -270,6 +283,21 @@ def recipe_mode(params: Mapping[str, str]) -> str:
     return found
 
 
+def vm_state_mismatch(params: Mapping[str, str]) -> str:
+    """
+    Return what to do about a vm state that can't be resumed on its machine or images.
+
+    :returns: ``REFUSE`` or ``BOOT`` (from the images of the state)
+    :raises SettingRefused: it is something else
+    """
+    text = params.get("vm_state_mismatch") or REFUSE
+    if text not in (REFUSE, BOOT):
+        raise SettingRefused(
+            f"test param vm_state_mismatch = {text!r}, expected one of {REFUSE}, {BOOT}"
+        )
+    return str(text)
+
+
 def cache_dir(params: Mapping[str, str]) -> str:
     """
     Return the directory of the local cache (``swarm_pool``).
@@ -292,6 +320,15 @@ def scopes(params: Mapping[str, str]) -> tuple[str, ...]:
     """
     found: tuple[str, ...] = _read(params, "pool_scope")
     return found
+
+
+def one_mirror_is_enough(params: Mapping[str, str]) -> bool:
+    """
+    Return whether a set may fail on mirrors as long as it reaches one (``set_mirrors = any``).
+
+    :raises SettingRefused: it is neither all nor any
+    """
+    return bool(_read(params, "set_mirrors") == ANY)
 
 
 def shared_pools(params: Mapping[str, str]) -> tuple[Location, ...]:

@@ -89,12 +89,17 @@ def require_space(directory: str, needed: int, what: str) -> None:
     :param needed: bytes
     :raises SpaceMissing: there is less
     """
-    free = shutil.disk_usage(directory).free
+    free = free_space(directory)
     if needed and needed + _MARGIN > free:
         raise SpaceMissing(
             f"{what} needs {needed / 2**20:.1f} MiB in {directory}, only {free / 2**20:.1f} MiB "
             f"are free; free some there (what was removed lies in .pool/trash), nothing changed"
         )
+
+
+def free_space(directory: str) -> int:
+    """Return how many bytes are free on the file system of a directory."""
+    return shutil.disk_usage(directory).free
 
 
 def allocated(path: str) -> int:

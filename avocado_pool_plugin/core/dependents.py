@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from avocado_pool_plugin.core import chain, records, trash, users
 from avocado_pool_plugin.core.errors import StateNeeded
-from avocado_pool_plugin.core.names import state_name
+from avocado_pool_plugin.core.names import VM_SUFFIX, state_name
 from avocado_pool_plugin.core.qcow2 import in_use
 from avocado_pool_plugin.core.records import FileInfo
 
@@ -31,11 +31,13 @@ class Guard:
     :param cascade: dependents go to the trash too instead of being a reason to refuse
     :param source: directory that a replacement comes from; states that are there as well can be
         fetched again and so are no reason to refuse
+    :param along: vm state that is replaced or removed as a whole; its RAM file does not count
     """
 
     own: str | None = None
     cascade: bool = False
     source: str | None = None
+    along: str = ""
 
 
 def check_replace(path: str, new: FileInfo | None, guard: Guard) -> None:
@@ -47,7 +49,7 @@ def check_replace(path: str, new: FileInfo | None, guard: Guard) -> None:
     """
     if new is not None and _repairs(path, new):
         return
-    tops = states_on(path, new)
+    tops = states_on(path, new, guard.along)
     refuse_open([path, *tops], guard.own)
     keepers = [top for top in tops if not _elsewhere(top, guard.source)]
     if keepers and not guard.cascade:
@@ -96,15 +98,19 @@ def _repairs(path: str, new: FileInfo) -> bool:
     return bool(record and record.info.same_content(new))
 
 
-def states_on(path: str, new: FileInfo | None = None) -> list[str]:
+def states_on(path: str, new: FileInfo | None = None, along: str = "") -> list[str]:
     """
     Return the files of all states that stand on a state, directly or not, nearest first.
 
+    RAM files that belong to one of them, or to the state itself, come last.
+
     :param new: content that is to replace it; states made on exactly this do not count
+    :param along: vm state whose RAM file does not count
     """
     directory = os.path.dirname(path)
     name = state_name(os.path.basename(path))
     found: list[str] = []
+    rams = _rams_on(path, new, along)
     waiting = [name] if name else []
     while waiting:
         parent = waiting.pop(0)
@@ -113,8 +119,25 @@ def states_on(path: str, new: FileInfo | None = None) -> list[str]:
             direct = parent == name
             if file not in found and not (new and direct and _made_on(file, new)):
                 found.append(file)
+                rams += _rams_on(file, None, along)
                 waiting.append(child)
-    return found
+    return found + rams
+
+
+def _rams_on(path: str, new: FileInfo | None, along: str) -> list[str]:
+    """Return the RAM file that an image state belongs to, if there is one."""
+    directory, name = os.path.dirname(path), state_name(os.path.basename(path))
+    ram = os.path.join(os.path.dirname(directory), f"{name}{VM_SUFFIX}")
+    if not name or name == along or path.endswith(VM_SUFFIX) or not os.path.isfile(ram):
+        return []
+    record = records.read_record(ram)
+    passport = record.info.passport if record else None
+    if passport is None:
+        return [ram]  # saved by others: a vm's state needs a state of each image
+    mark = dict(passport.images).get(os.path.basename(directory))
+    if mark is None or (new and mark.is_of(new.generation, {new.digest, new.source_digest})):
+        return []
+    return [ram]
 
 
 def _made_on(child: str, parent: FileInfo) -> bool:
@@ -129,4 +152,8 @@ def _made_on(child: str, parent: FileInfo) -> bool:
 
 
 def _elsewhere(path: str, source: str | None) -> bool:
-    return bool(source) and os.path.isfile(os.path.join(source or "", os.path.basename(path)))
+    if not source:
+        return False
+    if path.endswith(VM_SUFFIX):
+        source = os.path.dirname(source)
+    return os.path.isfile(os.path.join(source, os.path.basename(path)))

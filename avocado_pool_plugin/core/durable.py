@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 
 from avocado_pool_plugin.core import layout
-from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable, SpaceMissing
+from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable, SpaceMissing, no_use
 
 
 def sync_file(path: str) -> None:
@@ -92,6 +92,7 @@ def typed_failures(path: str) -> Iterator[None]:
     :param path: what the body makes or changes
     :raises SpaceMissing: the file system is full
     :raises PoolUnreachable: it can't be written, or what the body reads can't be read
+    :raises PoolSilent: the same, for want of an answer in time
     """
     try:
         yield
@@ -103,7 +104,7 @@ def typed_failures(path: str) -> Iterator[None]:
             ) from error
         if isinstance(error, PoolError):
             raise
-        raise PoolUnreachable(
+        raise no_use(error)(
             f"{path} can't be used: {error}; check that all file systems are mounted and sound"
         ) from error
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash
+from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, vmstate
 from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.digest import Progress
@@ -15,8 +15,8 @@ from avocado_pool_plugin.core.errors import (
     FileChanging,
     FileCorrupt,
     ImageInUse,
-    PoolUnreachable,
     StateMissing,
+    no_use,
 )
 from avocado_pool_plugin.core.knowledge import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
@@ -69,7 +69,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise PoolUnreachable(
+            raise no_use(error)(
                 f"{directory} can't be listed: {error.strerror}; check that it is mounted and "
                 f"readable"
             ) from error
@@ -156,6 +156,8 @@ class LocalStore:
             copied, info = self._copy_whole(source, part, progress)
             if source.endswith(IMAGE_SUFFIX):
                 info = self._at_home(source, part, target, info)
+            elif info.passport:
+                info = replace(info, passport=vmstate.moved(source, target, info.passport))
             yield part, info, copied.cloned
 
     def _peek(self, source: str) -> Peek:

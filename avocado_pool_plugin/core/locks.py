@@ -50,10 +50,7 @@ def hold(path: str, timeout: float) -> Iterator[None]:
     try:
         lock.acquire(timeout=timeout)
     except Timeout:
-        raise LockTimeout(
-            f"{path} is locked by {_holder(lock_file)}; waited {timeout:g} seconds - wait for it "
-            f"to finish, or raise the lock timeout (update_pool_timeout)"
-        ) from None
+        raise _timeout(path, timeout) from None
     except OSError as error:
         raise PoolUnreachable(
             f"{lock_file} can't be locked: {error}; check that its file system is mounted and "
@@ -66,6 +63,15 @@ def hold(path: str, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _timeout(path: str, waited: float) -> LockTimeout:
+    error = LockTimeout(
+        f"{path} is locked by {_holder(layout.lock_path(path))}; waited {waited:g} seconds - wait "
+        f"for it to finish, or raise the lock timeout (update_pool_timeout)"
+    )
+    error.path = path
+    return error
 
 
 def _sign(fd: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.errors import PoolUnreachable, unreachable
+from avocado_pool_plugin.core.passport import Passport
 from avocado_pool_plugin.core.recipe import Recipe
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -68,6 +69,7 @@ class FileInfo:
     :param recipe: what made it, if known
     :param made: when, in seconds since 1970
     :param made_by: by whom: host, process and test
+    :param passport: what a vm state can only be resumed on; None for images and if not known
     """
 
     size: int
@@ -80,6 +82,7 @@ class FileInfo:
     recipe: Recipe | None = None
     made: float = 0.0
     made_by: str = ""
+    passport: Passport | None = None
 
     def same_content(self, other: "FileInfo") -> bool:
         """Tell whether both have known, equal content, apart from adapted backing names."""
@@ -121,6 +124,9 @@ def _join(digests: dict[str, str]) -> str | None:
 def _encode(record: Record) -> bytes:
     data: dict[str, Any] = {"format": _FORMAT, **vars(record.info)}
     data["recipe"] = record.info.recipe.dump() if record.info.recipe else None
+    passport = data.pop("passport")
+    if passport is not None:
+        data["passport"] = passport.dump()
     for key in ("digest", "source_digest", "parent_digest"):
         data[f"{key}s"] = _split(data.pop(key))
     data["made_as"] = asdict(record.made_as)
@@ -138,6 +144,7 @@ def _decode(text: bytes) -> Record | None:
         for key in ("digest", "source_digest", "parent_digest"):
             data[key] = _join(data.pop(f"{key}s"))
         data["recipe"] = Recipe.load(data.get("recipe"))
+        data["passport"] = Passport.load(data.get("passport"))
         return Record(FileInfo(**data), made_as, Stamp(**stamp) if stamp else None)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None  # written by a power cut or by nobody we know: as good as none

@@ -46,7 +46,7 @@ NOT_COUNTED = (
     # which states, and where they are kept
     *(f"{verb}_{what}*" for verb in _VERBS for what in ("state", "mode", "location", "cascade")),
     *("states", "states_*", "skip_types*", "object_id*", "pool_*", "shared_pool*", "swarm_pool*"),
-    *("update_pool*", "vms_base_dir*", "images_base_dir*", "nets_*", "soft_boot*"),
+    *("set_mirrors*", "update_pool*", "vms_base_dir*", "images_base_dir*", "nets_*", "soft_boot*"),
     # what the test is called, and what runs it
     *("_*", "name", "shortname", "id", "dep", "provider", "variant*", "test_pre_hook", "hostname"),
     *("job_*", "vt_*", "env", "env_*", "abort_on_error", "other_tests_dirs", "strict_mode"),

@@ -93,6 +93,8 @@ class Eyes:
                 problem = problem or f"lacks its state of image {image!r}"
             elif part.problem:
                 problem = problem or f"has a state of image {image!r} that {part.problem}"
+            elif not _belongs(ram.info, image, part.info):
+                problem = problem or f"belongs to another state of image {image!r} than the one"
         return Sight(root, tuple(files), problem=problem)
 
     def lacking(self, root: str, sight: Sight, linked: bool) -> tuple[tuple[str, int], ...]:
@@ -155,6 +157,14 @@ class Eyes:
             return File(path, parent=parent, problem="is corrupt", corrupt=error)
         except ImageRefused as error:
             return File(path, problem=f"can't be used ({error})")
+
+
+def _belongs(ram: FileInfo | None, image: str, info: FileInfo | None) -> bool:
+    """Tell whether an image state is the one that a RAM file needs, as far as that is known."""
+    mark = dict(ram.passport.images).get(image) if ram and ram.passport else None
+    if mark is None or info is None:
+        return True
+    return mark.is_of(info.generation, {info.digest, info.source_digest})
 
 
 def _problem(above: File, file: File) -> str:

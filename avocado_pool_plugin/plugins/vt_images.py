@@ -1,5 +1,5 @@
 """
-What a test's params say of its images, and how they are changed for one image of one vm.
+What Avocado-VT does to images around a test, and how params keep it from doing so to one of them.
 
 Avocado-VT creates images before a test and restores or removes them after it. For an image that
 is given or gives a state this must not happen, or only once the state is saved.
@@ -8,18 +8,26 @@ is given or gives a state this must not happen, or only once the state is saved.
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from avocado.core.exceptions import TestError
 
-from avocado_pool_plugin.params import flag, scopes
+from avocado_pool_plugin.params import scopes
+from avocado_pool_plugin.plugins.vt_asked import (
+    GETTING,
+    SAVING,
+    images,
+    is_kept,
+    is_ours,
+    may_be_ignored,
+    params_of,
+    path_of,
+    to_save,
+    touched,
+)
 
 LOG = logging.getLogger("avocado." + __name__)
 
-#: Verbs that make a state of an image, and those for which the vm has to be off.
-SAVING = ("set", "push")
-LEAVING = (*SAVING, "unset")
 #: What Avocado-VT does to an image before it is used, and after.
 _CREATING = ("create_image", "force_create_image")
 _REMOVING = ("remove_image", "restore_image", "restore_image_after_testing")
@@ -29,63 +37,6 @@ _IN_TEST = ".in-test"
 
 #: Tells whether a file is still the one it was; None if it is absent.
 Stamp = tuple[int, int, int, int] | None
-
-
-def type_in_use(params: Any, name: str) -> bool:
-    """Return whether states of a type of objects (``vms``, ``images``) are dealt with at all."""
-    chain = (params.get("states_chain") or "vms images").split()
-    skipped = params.get("skip_types", "").split()
-    return name in map(_last, chain) and name not in map(_last, skipped)
-
-
-def _last(composite: str) -> str:
-    return composite.rpartition("/")[2]
-
-
-def images(params: Any) -> Iterator[tuple[str, str]]:
-    """Yield vm and image of all images."""
-    for vm in params.objects("vms"):
-        for image in params.object_params(vm).objects("images"):
-            yield vm, image
-
-
-def params_of(params: Any, vm: str, image: str) -> Any:
-    """Return a copy of the params as they are for one image of one vm."""
-    return params.object_params(vm).object_params(image)
-
-
-def wanted(params: Any, vm: str, image: str, *verbs: str) -> bool:
-    """Return whether one of the verbs is asked for on a state of an image."""
-    typed = params_of(params, vm, image).object_params("images")
-    if not type_in_use(params, "images") or flag(typed, "image_readonly"):
-        return False
-    return any(typed.get(f"{verb}_state") for verb in verbs)
-
-
-def to_save(params: Any) -> Iterator[tuple[str, str]]:
-    """Yield vm and image of all images that are to become states."""
-    for vm, image in images(params):
-        if wanted(params, vm, image, *SAVING):
-            yield vm, image
-
-
-def is_ours(params: Any, vm: str, image: str) -> bool:
-    """Return whether states of an image are QCOW2 files; other backends keep what they like."""
-    typed = params_of(params, vm, image).object_params("images")
-    return bool((typed.get("states") or "qcow2ext") == "qcow2ext")
-
-
-def path_of(params: Any, vm: str, image: str) -> str:
-    """
-    Return the file of an image.
-
-    :raises ImageRefused: it is of a kind that can't have states
-    """
-    from avocado_pool_plugin.states.images import image_path
-
-    own = params_of(params, vm, image)
-    own["vms"], own["images"] = vm, image
-    return image_path(own)
 
 
 def keep_for_itself(params: Any) -> contextlib.ExitStack:
@@ -104,7 +55,7 @@ def keep_for_itself(params: Any) -> contextlib.ExitStack:
     wanted_at_all = {
         path_of(params, vm, image): policy(params_of(params, vm, image)).timeout
         for vm, image in images(params)
-        if is_ours(params, vm, image) and wanted(params, vm, image, "get", "pop", *SAVING)
+        if is_ours(params, vm, image) and touched(params, vm, image, *GETTING, *SAVING)
     }
     with contextlib.ExitStack() as stack:
         # always in the same order: two tests may have two images in common
@@ -127,14 +78,8 @@ def stamps_of_optional(params: Any) -> dict[tuple[str, str], Stamp]:
     return {
         (vm, image): stamp(path_of(params, vm, image))
         for vm, image in images(params)
-        if is_ours(params, vm, image)
-        and any(_may_be_ignored(params, vm, image, verb) for verb in ("get", "pop"))
+        if may_be_ignored(params, vm, image)
     }
-
-
-def _may_be_ignored(params: Any, vm: str, image: str, verb: str) -> bool:
-    typed = params_of(params, vm, image).object_params("images")
-    return wanted(params, vm, image, verb) and "i" in (typed.get(f"{verb}_mode") or "")
 
 
 def keep_got(params: Any, before: dict[tuple[str, str], Stamp]) -> None:
@@ -145,22 +90,21 @@ def keep_got(params: Any, before: dict[tuple[str, str], Stamp]) -> None:
         was not got, the policy let that pass
     """
     for vm, image in images(params):
-        if not wanted(params, vm, image, "get", "pop"):
+        if is_kept(params, vm, image) and stamp(path_of(params, vm, image)) is not None:
+            _leave(params, vm, image)
+            continue
+        if not touched(params, vm, image, *GETTING):
             continue
         if "own" not in scopes(params_of(params, vm, image)):
             continue  # only the cache was filled, the image is as it was
         if (vm, image) in before and before[vm, image] == stamp(path_of(params, vm, image)):
             continue
-        for key in _CREATING:
-            _pin(params, vm, image, key)
+        _leave(params, vm, image)
 
 
-def vm_wanted(params: Any, *verbs: str) -> bool:
-    """Return whether one of the verbs is asked for on a state of a running vm."""
-    if not type_in_use(params, "vms"):
-        return False
-    typed = (params.object_params(vm).object_params("vms") for vm in params.objects("vms"))
-    return any(one.get(f"{verb}_state") for one in typed for verb in verbs)
+def _leave(params: Any, vm: str, image: str) -> None:
+    for key in _CREATING:
+        _pin(params, vm, image, key)
 
 
 def refuse_unsavable(params: Any) -> None:
@@ -175,13 +119,13 @@ def refuse_unsavable(params: Any) -> None:
             path_of(params, vm, image)
     for vm, image in images(params):
         own = params_of(params, vm, image)
-        if own.get("image_snapshot") == "yes" and wanted(params, vm, image, *SAVING):
+        if own.get("image_snapshot") == "yes" and touched(params, vm, image, *SAVING):
             raise TestError(
                 f"image {image!r} of {vm!r} can't become a state: with image_snapshot = yes QEMU "
                 f"throws away all that the test writes; set image_snapshot = no for it"
             )
         cloned = image in (own.get("master_images_clone") or "").split()
-        if cloned and wanted(params, vm, image, "get", "pop", *SAVING):
+        if cloned and touched(params, vm, image, *GETTING, *SAVING):
             raise TestError(
                 f"image {image!r} of {vm!r} can't have states: master_images_clone makes the vm "
                 f"use a copy of it; take the image out of master_images_clone, a state that is got "
@@ -223,9 +167,16 @@ class HeldBack:
 
     def hold(self, params: Any) -> None:
         """Keep all images that are to become states, as they are, until :meth:`release`."""
-        for vm, image in to_save(params):
-            self._images.append((vm, image))
-            self._undo += [_pin(params, vm, image, key) for key in _REMOVING]
+        saved = list(to_save(params))
+        for vm, image in images(params):
+            kept = is_kept(params, vm, image)
+            if kept and params_of(params, vm, image).get("remove_image", "yes") == "yes":
+                LOG.info("image %r of %r is not removed, its states are inside of it", image, vm)
+            if kept or (vm, image) in saved:
+                undo = [_pin(params, vm, image, key) for key in _REMOVING]
+                self._undo += [] if kept else undo
+            if (vm, image) in saved and not kept:
+                self._images.append((vm, image))
 
     def release(self, test: Any, params: Any, env: Any) -> list[str]:
         """

@@ -9,7 +9,7 @@ from avocado.core.exceptions import TestError
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.params import flag
-from avocado_pool_plugin.plugins import vt_images
+from avocado_pool_plugin.plugins import vt_asked
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -23,8 +23,8 @@ def to_stop(params: Any, env: Any) -> list[str]:
     """Return the running vms that have to be off before their images' states are dealt with."""
     asked = {
         vm
-        for vm, image in vt_images.images(params)
-        if vt_images.wanted(params, vm, image, *vt_images.LEAVING)
+        for vm, image in vt_asked.images(params)
+        if vt_asked.wanted(params, vm, image, *vt_asked.LEAVING)
     }
     return [vm for vm in params.objects("vms") if vm in asked and is_running(env.get_vm(vm))]
 
@@ -45,7 +45,7 @@ def stop_leftovers(params: Any, env: Any) -> None:
 
 def abandon_none(params: Any) -> None:
     """
-    Make Avocado-VT stop vms on images that were got, if no later test could reach them.
+    Make Avocado-VT stop vms that are in states, or were saved, if no later test could reach them.
 
     With ``kill_vm`` at its default it leaves vms to the next test, but unless tests are told to
     share a directory (``tmp_dir`` of ``[vt.common]``) that one never hears of them: it would only
@@ -57,20 +57,22 @@ def abandon_none(params: Any) -> None:
         return
     if params.get_boolean("keep_vms_after_test", False):
         return
-    for vm in _users_of_states(params):
+    saved = {vm for vm in params.objects("vms") if vt_asked.vm_states(params, vm, *vt_asked.SAVING)}
+    for vm in sorted(saved.union(_users_of_states(params))):
         if params.object_params(vm).get("kill_vm") != "yes":
             params[f"kill_vm_{vm}"] = "yes"
             params[f"kill_vm_gracefully_{vm}"] = "no"
 
 
 def _users_of_states(params: Any) -> list[str]:
-    """Return the vms that have an image whose state is asked to be got."""
+    """Return the vms that are to be in a state, or that have an image which is to be in one."""
     return [
         vm
         for vm in params.objects("vms")
-        if any(
-            name == vm and vt_images.wanted(params, vm, image, "get", "pop")
-            for name, image in vt_images.images(params)
+        if vt_asked.vm_states(params, vm, *vt_asked.GETTING)
+        or any(
+            name == vm and vt_asked.wanted(params, vm, image, *vt_asked.GETTING)
+            for name, image in vt_asked.images(params)
         )
     ]
 

@@ -10,15 +10,16 @@ from virttest.utils_params import Params
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin.core.copy import allocated
-from avocado_pool_plugin.core.durable import typed_failures
 from avocado_pool_plugin.core.errors import PoolError, SettingRefused, StateMissing
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, State
 from avocado_pool_plugin.core.plan import Plan, Step
 from avocado_pool_plugin.core.store import Moved
+from avocado_pool_plugin.states import telling
+from avocado_pool_plugin.states.mirroring import Attempt, failure, problems
 from avocado_pool_plugin.states.ops import TransferOps
 from avocado_pool_plugin.states.sourced import SourcedStateBackend
-from avocado_pool_plugin.states.transfer import VM_TYPES, QCOW2ImageTransfer
+from avocado_pool_plugin.states.transfer import QCOW2ImageTransfer
 
 #: Actions on a file that is there already.
 _KEPT = ("keep", "kept")
@@ -64,15 +65,15 @@ def fetch(wanted: State, params: Mapping[str, str], dry: bool = False) -> Outcom
     :param dry: nothing is moved, the outcome is the plan
     :raises StateMissing: no pool has it
     :raises SettingRefused: there is no pool
-    :raises PoolError: the pools that have it can't give it; the error of the first one
+    :raises PoolError: the pools that have it can't give it
     """
     started, exchange, own = time.monotonic(), _exchange(dry), _params(wanted, params)
-    problems: list[PoolError] = []
-    if not exchange.fetch(own, problems):
-        if problems:
-            raise problems[0]
+    attempts = exchange.fetch(own)
+    if not any(tried.result for tried in attempts):
+        if problems(attempts):
+            raise failure(f"state {wanted} can't be had", attempts, "mend one of these pools")
         raise _missing(wanted, settings.mirrors("get", own), own)
-    return exchange.outcome(started, problems)
+    return exchange.outcome(started, attempts)
 
 
 def publish(wanted: State, params: Mapping[str, str], dry: bool = False) -> Outcome:
@@ -91,9 +92,7 @@ def publish(wanted: State, params: Mapping[str, str], dry: bool = False) -> Outc
             TransferOps.get_session(pool.label, own)
     if not exchange.cached(own):
         raise _missing(wanted, [f":{settings.cache_dir(own)}"], own)
-    problems: list[PoolError] = []
-    exchange.publish(own, problems)
-    return exchange.outcome(started, problems)
+    return exchange.outcome(started, exchange.publish(own))
 
 
 def _exchange(dry: bool) -> "type[_Exchange]":
@@ -166,7 +165,7 @@ class _Transport(QCOW2ImageTransfer):
         cls, state: str, cache_dir: str, pool_dir: str, params: Any, down: bool = True
     ) -> None:
         """See :meth:`QCOW2ImageTransfer.transfer_chain`."""
-        if params["object_type"] in VM_TYPES:
+        if params["object_type"] in settings.VM_TYPES:
             where = pool_dir if down else f":{cache_dir}"
             params = params.copy()
             params["images"] = _joined(_images_with(state, where, params))
@@ -188,25 +187,21 @@ class _Exchange(SourcedStateBackend):
         return params["set_state"] in cls._show(params)
 
     @classmethod
-    def fetch(cls, params: Any, problems: list[PoolError]) -> bool:
-        """Fetch from the first mirror that can give the state; return whether one could."""
-        return cls._fetch(params["get_state"], params, None, problems)
+    @telling.one_operation()
+    def fetch(cls, params: Any) -> list[Attempt]:
+        """Fetch from the first mirror that can give the state; the last attempt says if one did."""
+        return cls._fetch(params, None)
 
     @classmethod
-    def publish(cls, params: Any, problems: list[PoolError]) -> None:
+    def publish(cls, params: Any) -> list[Attempt]:
         """Publish to all mirrors."""
-        for mirror, own in cls.permitted("set", params):
-            try:
-                with typed_failures(mirror):
-                    cls.transport.set(own)
-            except PoolError as error:
-                problems.append(error)
+        return cls._on_all("set", params, None)
 
     @classmethod
-    def outcome(cls, started: float, problems: list[PoolError]) -> Outcome:
+    def outcome(cls, started: float, attempts: list[Attempt]) -> Outcome:
         """Return what was noted since ``started``."""
         steps = tuple(cls.transport.ops.steps.values())
-        return Outcome(steps, time.monotonic() - started, tuple(problems))
+        return Outcome(steps, time.monotonic() - started, tuple(problems(attempts)))
 
 
 class _Params(Params):

@@ -36,7 +36,9 @@ class ImageCache(Workplace):
 
     def recover(self) -> list[str]:
         """Complete what a killed process began; return what was done, in words."""
-        return moves.recover(self)
+        from avocado_pool_plugin.states import saving  # it works with this class
+
+        return [*moves.recover(self), *saving.recover(self)]
 
     def show(self) -> list[str]:
         """Return the names of the states."""
@@ -77,11 +79,12 @@ class ImageCache(Workplace):
         """
         self.recover()
         path = self.file_of(state)
-        header = self._usable_header()
+        header = self.usable_header()
+        self.require_closed()
         durable.make_meta(path, self.policy.fsync)
         started = time.monotonic()
         with locks.hold(path, self.policy.timeout):
-            parent = self._bring_parent(header)
+            parent = self.bring_parent(header)
             below = list(chain.walk(parent, chain.parent_in(self.home))) if parent else []
             needed_by = keeping.needed_by(self, path)
             if state in below:
@@ -95,18 +98,27 @@ class ImageCache(Workplace):
             LOG.debug("%s of %s: %s, %.1f MiB in %.2f s", path, self.title, done, size, seconds)
         return bool(done)
 
-    def _usable_header(self) -> Header:
+    def usable_header(self) -> Header:
+        """
+        Return the header of the VM's image.
+
+        :raises StateMissing: there is no image
+        :raises ImageRefused: the image can't be a state
+        """
         if not os.path.isfile(self.image):
             raise StateMissing(
                 f"image {self.image} of {self.title} does not exist, there is nothing to save"
             )
         header = read_header(self.image)
         check_movable(self.image, header)
-        self.require_closed()
         return header
 
-    def _bring_parent(self, header: Header) -> str:
-        """Return the state that the image stands on; one outside of the cache is brought in."""
+    def bring_parent(self, header: Header) -> str:
+        """
+        Return the state that the image stands on; one outside of the cache is brought in.
+
+        :raises ChainBroken: the image stands on something else than when it was made
+        """
         backing = chain.named_backing(header, self.image, self.home)
         if backing.outside:
             return bases.bring_in(
@@ -136,19 +148,19 @@ class ImageCache(Workplace):
 
     def _become(self, path: str, header: Header, parent: str) -> str:
         """Make the image the state: by rename, or by copy from elsewhere or with snapshots."""
-        if self._can_move(header) and moves.image_to_state(self, path, header, parent):
-            self._clear_away(path)
+        if self.can_move(header) and moves.image_to_state(self, path, header, parent):
+            self.clear_away(path)
             return "image moved"
-        with self._copied(path, parent) as (part, digest):
+        with self.copied(path, parent) as (part, digest):
             place(part, path, replace(self.info_on(parent), digest=digest), self.policy)
         if header.snapshots:
             LOG.info("%s keeps its internal snapshots, and so its content", self.image)
         else:
             self.fresh_overlay(path)
-        self._clear_away(path)
+        self.clear_away(path)
         return "image copied"
 
-    def _can_move(self, header: Header) -> bool:
+    def can_move(self, header: Header) -> bool:
         """Tell whether the image's file itself can become the state."""
         image = os.stat(self.image)
         return (
@@ -159,7 +171,7 @@ class ImageCache(Workplace):
         )
 
     @contextlib.contextmanager
-    def _copied(self, path: str, parent: str) -> Iterator[tuple[str, str | None]]:
+    def copied(self, path: str, parent: str) -> Iterator[tuple[str, str | None]]:
         """Give a copy of the image on its way to be a state, and its digest if that is known."""
         if not can_clone(self.image, path):
             require_space(self.home, allocated(self.image), f"state {path}")
@@ -169,7 +181,7 @@ class ImageCache(Workplace):
             name_parent(part, parent)
             yield part, digest if read_header(part) == before else None
 
-    def _clear_away(self, path: str) -> None:
+    def clear_away(self, path: str) -> None:
         """
         Send what stood on the old state to the trash, if that was asked for.
 
@@ -183,7 +195,7 @@ class ImageCache(Workplace):
         wanted = keeping.lost(self, path)
         if wanted is None:
             return keeping.kept(self, path, needed_by)
-        with self._copied(path, parent) as (part, _):
+        with self.copied(path, parent) as (part, _):
             found = knowledge.read_digest(part, None)
             if found is None or found[0] != wanted:
                 return keeping.kept(self, path, needed_by)
@@ -199,20 +211,32 @@ class ImageCache(Workplace):
                 f"image {self.image} holds internal snapshots that stand on {path}, setting that "
                 f"would damage them; delete them or set a state of another name"
             )
+        self.merge(path, below)
+        self.fresh_overlay(path)
+        self.clear_away(path)
+        return "image merged"
+
+    def merge(self, path: str, below: list[str], generation: str = "") -> None:
+        """
+        Make a state of the content of the image and of the state of that name under it.
+
+        The image goes on reading the same.
+
+        :param below: the states that the image stands on, nearest first
+        :param generation: of the new state, default: a random one
+        """
         merged = below[: below.index(os.path.basename(path).removesuffix(IMAGE_SUFFIX)) + 1]
         parent = below[len(merged)] if len(merged) < len(below) else ""
         files = [self.image, *map(self.file_of, merged)]
         require_space(self.home, sum(map(allocated, files)), f"state {path}")
         info = self.info_on(parent)
+        info = replace(info, generation=generation or info.generation)
         with durable.new_part(path, self.policy.fsync) as part:
             self._copy_onto(part, self.file_of(parent) if parent else "")
             name_parent(part, parent)
             # until it is made anew, the image reads the same on the new state as on the old one
             users.expect(path, self.image, info.generation)
             place(part, path, info, self.policy)
-        self.fresh_overlay(path)
-        self._clear_away(path)
-        return "image merged"
 
     # -- unset -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core.errors import ImageRefused, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State, check_name
-from avocado_pool_plugin.states import recipes
+from avocado_pool_plugin.states import recipes, telling
 from avocado_pool_plugin.states.imagecache import ImageCache
 
 
@@ -82,22 +82,22 @@ def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> Im
 
     :param params: of one image of one vm
     :param do: the verb, for its policy
-    :param mirrors: locations of pools that a change in the cache is to reach
+    :param mirrors: locations of pools that a change in the cache is to reach; those that give no
+        answer are not looked into
     """
     binary = params.get("qemu_img_binary")
     if binary and os.path.isabs(binary):
         qemu.PROGRAM = binary
     owner, image = object_id(params), check_name("image", params["images"])
-    directories = [Location.parse(mirror) for mirror in mirrors]
+    policy = settings.policy(params, do)
+    places = [Location.parse(m) for m in mirrors if telling.has_answer(m, policy.timeout)]
     return ImageCache(
         home=os.path.join(settings.cache_dir(params), owner, image),
         image=image_path(params),
         title=params.get("object_name") or f"{params['vms']}/{image}",
-        policy=settings.policy(params, do),
+        policy=policy,
         seen_dir=seen_dir(params),
-        pools=tuple(
-            os.path.join(place.path, owner, image) for place in directories if not place.remote
-        ),
+        pools=tuple(os.path.join(place.path, owner, image) for place in places if not place.remote),
         test=recipes.test_name(params),
         parts=recipes.noted_parts(params),
     )

@@ -9,8 +9,9 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from avocado_pool_plugin.core import durable, layout, locks
 
@@ -18,6 +19,50 @@ from avocado_pool_plugin.core import durable, layout, locks
 _ACTIVE: set[str] = set()
 #: Without locks, after this many seconds an intent from elsewhere is nobody's.
 _ABANDONED = 3600.0
+#: Fields of an owner.
+_OWNER = ("machine", "pid", "started", "since")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """
+    The process that works on what was noted.
+
+    :param machine: where it runs, see :func:`_machine`
+    :param pid: the process
+    :param started: when it was started, in clock ticks since boot
+    :param since: when the note was made, in seconds since 1970
+    """
+
+    machine: str
+    pid: int
+    started: str
+    since: float
+
+    @classmethod
+    def here(cls) -> "Owner":
+        """Return this process, now."""
+        return cls(_machine(), os.getpid(), _started(os.getpid()), time.time())
+
+    @property
+    def same_boot(self) -> bool:
+        """Whether what it wrote can't have been lost in a power cut since."""
+        return self.machine == _machine()
+
+    def works_on(self, path: str) -> bool:
+        """
+        Tell whether the process is known to be still at work.
+
+        Of a process elsewhere nothing is known here. It holds the state's lock while it works, and
+        who completes its work waits for that; only without locks is it given some time instead.
+
+        :param path: where the note is
+        """
+        if not self.same_boot:
+            return locks.skip() and time.time() - self.since < _ABANDONED
+        if self.pid == os.getpid():
+            return path in _ACTIVE
+        return self.started != "" and _started(self.pid) == self.started
 
 
 @dataclass(frozen=True)
@@ -35,10 +80,7 @@ class Intent:
     :param inode: of the file that is moved
     :param mode: permission bits that it had
     :param overlay: the prepared fresh overlay (set only)
-    :param machine: where the process runs, see :func:`_machine`
-    :param pid: the process
-    :param started: when the process was started, in clock ticks since boot
-    :param since: when the intent was noted, in seconds since 1970
+    :param by: the process that does it
     :param test: test on whose behalf, empty for none (set only)
     :param parts: what it knows of the state's recipe (set only)
     """
@@ -53,10 +95,7 @@ class Intent:
     inode: int
     mode: int
     overlay: str
-    machine: str
-    pid: int
-    started: str
-    since: float
+    by: Owner
     test: str = ""
     parts: Mapping[str, str] | None = None
 
@@ -65,20 +104,6 @@ class Intent:
         """Where the intent is noted."""
         directory = layout.intents_dir(os.path.dirname(self.state))
         return os.path.join(directory, f"{os.path.basename(self.part)}.json")
-
-    @property
-    def alive(self) -> bool:
-        """
-        Whether the process that noted it is known to be still at work.
-
-        Of a process elsewhere nothing is known here. It holds the state's lock while it works, and
-        who completes its work waits for that; only without locks is it given some time instead.
-        """
-        if self.machine != _machine():
-            return locks.skip() and time.time() - self.since < _ABANDONED
-        if self.pid == os.getpid():
-            return self.path in _ACTIVE
-        return self.started != "" and _started(self.pid) == self.started
 
 
 def new_intent(
@@ -107,10 +132,7 @@ def new_intent(
         inode=moved.st_ino,
         mode=moved.st_mode & 0o7777,
         overlay=overlay,
-        machine=_machine(),
-        pid=os.getpid(),
-        started=_started(os.getpid()),
-        since=time.time(),
+        by=Owner.here(),
         test=test,
         parts=parts,
     )
@@ -139,41 +161,49 @@ def _started(pid: int) -> str:
         return ""
 
 
-def note(intent: Intent, fsync: bool) -> None:
-    """Write an intent down before anything is moved."""
-    durable.make_dirs(os.path.dirname(intent.path), fsync)
-    _ACTIVE.add(intent.path)
-    durable.write_whole(intent.path, json.dumps(asdict(intent)).encode(), fsync)
+def note(path: str, intent: Any, fsync: bool) -> None:
+    """
+    Write an intent down before anything is moved, or how far it got.
+
+    :param path: where
+    :param intent: a frozen dataclass
+    """
+    durable.make_dirs(os.path.dirname(path), fsync)
+    _ACTIVE.add(path)
+    durable.write_whole(path, json.dumps(asdict(intent)).encode(), fsync)
 
 
-def drop(intent: Intent) -> None:
+def drop(path: str) -> None:
     """Forget an intent whose work is done or undone."""
-    durable.unlink(intent.path)
-    _ACTIVE.discard(intent.path)
+    durable.unlink(path)
+    _ACTIVE.discard(path)
 
 
-def leave(intent: Intent) -> None:
+def leave(path: str) -> None:
     """Leave an intent for the next operation to complete."""
-    _ACTIVE.discard(intent.path)
+    _ACTIVE.discard(path)
 
 
 def found(directory: str) -> list[Intent]:
     """Return the intents in a directory of states that nobody is working on any more."""
-    home = layout.intents_dir(directory)
     intents = []
+    for data in noted(directory):
+        with contextlib.suppress(TypeError):
+            intents.append(Intent(**data))
+    return [intent for intent in intents if not intent.by.works_on(intent.path)]
+
+
+def noted(directory: str) -> Iterator[dict[str, Any]]:
+    """Yield the fields of what is noted in a directory of states, ``by`` as an owner."""
+    home = layout.intents_dir(directory)
+    names: list[str] = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for name in sorted(os.listdir(home)):
-            intent = _load(os.path.join(home, name))
-            if intent is not None and not intent.alive:
-                intents.append(intent)
-    return intents
-
-
-def _load(path: str) -> Intent | None:
-    if not path.endswith(".json"):
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            return Intent(**json.load(file))
-    except (OSError, ValueError, TypeError):
-        return None  # never written completely: nothing was moved yet
+        names = sorted(name for name in os.listdir(home) if name.endswith(".json"))
+    for name in names:
+        # what was never written completely: nothing was moved yet
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            with open(os.path.join(home, name), encoding="utf-8") as file:
+                data = json.load(file)
+            # earlier versions wrote the owner's fields among the others
+            by = data.pop("by", None) or {field: data.pop(field) for field in _OWNER}
+            yield {**data, "by": Owner(**by)}

@@ -43,12 +43,12 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> b
             part=layout.part_path(path, durable.new_token()),
             backing=backing_name(parent),
             undo_backing=header.backing,
-            undo_format=_backing_format(work.image, header),
+            undo_format=backing_format(work.image, header),
             overlay=overlay,
             test=work.test,
             parts=work.parts,
         )
-        intents.note(intent, work.policy.fsync)
+        intents.note(intent.path, intent, work.policy.fsync)
         try:
             _carry_out_set(work, intent)
         except BaseException as error:
@@ -59,7 +59,8 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> b
         return True
 
 
-def _backing_format(image: str, header: Header) -> str:
+def backing_format(image: str, header: Header) -> str:
+    """Return the format of an image's backing file; empty if it has none."""
     if header.backing_format or not header.backing:
         return header.backing_format
     return "qcow2" if is_qcow2(os.path.join(os.path.dirname(image), header.backing)) else "raw"
@@ -87,17 +88,17 @@ def state_to_image(work: Workplace, path: str) -> bool:
         backing=work.file_of(parent) if parent else "",
         undo_backing=header.backing,
     )
-    intents.note(intent, work.policy.fsync)
+    intents.note(intent.path, intent, work.policy.fsync)
     try:
         _carry_out_unset(work, intent)
     except BaseException as error:
         if _inode(intent.state) == intent.inode:
-            intents.drop(intent)
+            intents.drop(intent.path)
         if _between_mounts(error):
             return False
         raise
     finally:
-        intents.leave(intent)
+        intents.leave(intent.path)
     return True
 
 
@@ -110,7 +111,7 @@ def _carry_out_set(work: Workplace, intent: Intent) -> None:
         name_parent(intent.part, parent)
         place(intent.part, intent.state, work.info_on(parent), work.policy)
     elif not os.path.exists(intent.state) and not os.path.exists(intent.image):
-        intents.drop(intent)
+        intents.drop(intent.path)
         raise StateMissing(
             f"the set of {intent.state} from {intent.image} was interrupted, and its file "
             f"{intent.part} was removed since; the image is lost, get or make it anew"
@@ -123,7 +124,7 @@ def _carry_out_set(work: Workplace, intent: Intent) -> None:
     else:
         work.fresh_overlay(intent.state)
     _sync(work, intent)
-    intents.drop(intent)
+    intents.drop(intent.path)
 
 
 def _undo_set(work: Workplace, intent: Intent) -> None:
@@ -143,7 +144,7 @@ def _undo_set(work: Workplace, intent: Intent) -> None:
             os.rename(intent.overlay, intent.image)
             work.register(intent.state, intent.image)
         if os.path.exists(intent.image):
-            intents.drop(intent)
+            intents.drop(intent.path)
     except (OSError, PoolError) as error:
         LOG.error(
             "%s could not be given back (%s); the next operation on its states completes the set",
@@ -151,7 +152,7 @@ def _undo_set(work: Workplace, intent: Intent) -> None:
             error,
         )
     finally:
-        intents.leave(intent)
+        intents.leave(intent.path)
 
 
 def _carry_out_unset(work: Workplace, intent: Intent) -> None:
@@ -168,7 +169,7 @@ def _carry_out_unset(work: Workplace, intent: Intent) -> None:
     if not os.path.lexists(intent.state):
         trash.forget(intent.state)
     _sync(work, intent)
-    intents.drop(intent)
+    intents.drop(intent.path)
 
 
 def _inode(path: str) -> int | None:
@@ -200,7 +201,7 @@ def recover(work: Workplace) -> list[str]:
             own = replace(work, image=intent.image, test=intent.test, parts=intent.parts)
             moved = intent.image if intent.verb == "set" else intent.state
             if _inode(moved) == intent.inode:
-                intents.drop(intent)  # it was not moved yet: the set or unset never happened
+                intents.drop(intent.path)  # it was not moved yet: the set or unset never happened
             elif intent.verb == "unset":
                 _carry_out_unset(own, intent)
             else:

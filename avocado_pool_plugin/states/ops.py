@@ -17,7 +17,7 @@ from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.progress import reported
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.core.store import Moved
-from avocado_pool_plugin.states import images, report
+from avocado_pool_plugin.states import images, report, telling
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -43,6 +43,15 @@ class TransferOps:
         raise LocationRefused(
             f"location '{host}:...' is on a remote host, which this version can't reach; use a "
             f"local or mounted directory (':/dir')"
+        )
+
+    @classmethod
+    def reaches(cls, pool_path: str) -> bool:
+        """Tell whether a location is local, or a subclass knows how to get to it."""
+        own = cls.__mro__[: cls.__mro__.index(TransferOps)]
+        ways = ("get_session", "list_remote", "list_paths")
+        return not Location.parse(pool_path).remote or any(
+            way in vars(kind) for kind in own for way in ways
         )
 
     # -- verbs -------------------------------------------------------------------------------
@@ -230,7 +239,10 @@ def _store_arguments(params: Any, do: str) -> tuple[Any, ...]:
     if params.get("image_name"):
         with contextlib.suppress(ImageRefused, KeyError):
             own = os.path.abspath(images.image_path(params))
-    guard = Guard(own=own, cascade=policy.cascade)
+    # the RAM file of a vm's state comes and goes with the states of its images
+    whole = params.get("object_type") in settings.VM_TYPES
+    along = params.get(f"{do}_state", "") if whole else ""
+    guard = Guard(own=own, cascade=policy.cascade, along=along)
     return policy, qemu.rename_backing, images.seen_dir(params), guard
 
 
@@ -258,7 +270,7 @@ def _info(store: LocalStore, path: str) -> FileInfo | None:
     try:
         return store.info(path)
     except FileCorrupt as error:
-        LOG.warning("%s", error)
+        telling.warn(error)
         return None
 
 

@@ -2,7 +2,8 @@
 The documented interface: moving states between cache and pools, and backends that do so.
 
 Usable in the place of avocado-i2n's ``states.pool``: same names, parameters and test params. The
-contract of each name is in docs/reference.rst, the code in transfer.py, ops.py and sourced.py.
+contract of each name is in docs/reference.rst, the code in transfer.py, ops.py, sourced.py and
+rooted.py.
 """
 
 import contextlib

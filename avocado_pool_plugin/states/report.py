@@ -1,12 +1,18 @@
 """What was done with states in this process: one line in the log each, and kept for the job."""
 
+import contextlib
 import logging
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 LOG = logging.getLogger("avocado." + __name__)
 
 _EVENTS: list["Event"] = []
+_LISTENERS: list["Listener"] = []
+
+#: Gets a verb and names of objects, returns those for which the verb was done already.
+Listener = Callable[[str, Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,23 @@ def record(event: Event) -> None:
 def events() -> list[Event]:
     """Return what was done in this process so far."""
     return list(_EVENTS)
+
+
+def begins(verb: str, objects: Collection[str]) -> set[str]:
+    """
+    Tell those who listen that a verb is about to be done for some objects of a test.
+
+    :param objects: their full names, such as ``vm1/image1``
+    :return: those that are to be left out
+    """
+    return {name for listener in list(_LISTENERS) for name in listener(verb, objects)}
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have a function called with each verb that begins in this process meanwhile."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)

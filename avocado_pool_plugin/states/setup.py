@@ -14,9 +14,9 @@ from avocado.core import exceptions
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
-from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import ROOTS, check_name
-from avocado_pool_plugin.states.backends import StateBackend, load_backends
+from avocado_pool_plugin.states import report, telling
+from avocado_pool_plugin.states.backends import Backends, StateBackend, load_backends
 from avocado_pool_plugin.states.policies import ABORT, SKIP, VERBS, letters
 
 __all__ = [
@@ -66,8 +66,9 @@ def _objects(params: Any, above: tuple[tuple[str, str], ...] = ()) -> Iterator[A
 def _with_defaults(params: Any, kind: str) -> Any:
     if not params.get("states") and kind in DEFAULT_BACKENDS:
         params["states"] = DEFAULT_BACKENDS[kind]
-    if not params.get("object_id") and params.get("vms"):
-        params["object_id"] = params["vms"]
+    whose = "nets" if kind == "nets" else "vms"
+    if not params.get("object_id") and params.get(whose):
+        params["object_id"] = params[whose]
     return params
 
 
@@ -81,18 +82,31 @@ def stateful_objects(params: Any, warn: bool = True) -> Iterator[Any]:
     """
     for own in _objects(params):
         kind, skipped = own["object_type"], own.objects("skip_types")
-        if kind in skipped or kind.rpartition("/")[2] in skipped:
+        if _is_skipped(kind, skipped):
             LOG.debug("skipping %s, a state of type %s", own["object_name"], kind)
-        elif kind.rpartition("/")[2] == "images" and settings.flag(own, "image_readonly"):
+        elif _last(kind) == "images" and settings.flag(own, "image_readonly"):
             level = logging.WARNING if warn else logging.DEBUG
             LOG.log(level, "skipping %s, a read-only image has no states", own["object_name"])
         else:
             yield own
 
 
+def _last(kind: str) -> str:
+    """Return what the objects of a composite type are: ``images``, ``vms`` or ``nets``."""
+    return kind.rpartition("/")[2]
+
+
+def _is_skipped(kind: str, skipped: list[str]) -> bool:
+    """
+    Tell whether objects of a type are left out.
+
+    Control files of avocado-i2n say ``nets/vms/images``, also in suites that have no nets.
+    """
+    return _last(kind) in skipped or any(f"/{skip}".endswith(f"/{kind}") for skip in skipped)
+
+
 def _is_default(params: Any) -> bool:
-    kind = params["object_type"].rpartition("/")[2]
-    return bool(params.get("states", "") == DEFAULT_BACKENDS.get(kind, ""))
+    return bool(params.get("states", "") == DEFAULT_BACKENDS.get(_last(params["object_type"]), ""))
 
 
 def check_requests(run_params: Any, *verbs: str) -> None:
@@ -119,9 +133,12 @@ def _check_request(verb: str, params: Any) -> None:
         own[f"{plain}_mode"] = params.get(f"{verb}_mode") or mode
     letters(plain, own)
     settings.policy(own, plain)
-    permitted = getattr(_backend(own), "permitted", None)
+    settings.one_mirror_is_enough(own)
+    backend = _backend(own)
+    permitted = getattr(backend, "permitted", None)
+    reaches = getattr(getattr(getattr(backend, "transport", None), "ops", None), "reaches", None)
     for location, _ in permitted(plain, own) if permitted else ():
-        if Location.parse(location).remote:
+        if reaches and not reaches(location):
             raise LocationRefused(
                 f"{plain} of state {params[f'{verb}_state']!r} of {params['object_name']}: "
                 f"location {location} is on a remote host, which this version can't reach; use a "
@@ -133,10 +150,11 @@ def _backend(params: Any) -> Any:
     if not params.get("states"):
         raise SettingRefused(
             f"no state backend is set for {params['object_name']} ({params['object_type']}); set "
-            f"states_{params['object_type'].rpartition('/')[2]} to one of "
+            f"states_{_last(params['object_type'])} to one of "
             f"{', '.join(sorted(BACKENDS))}"
         )
-    return BACKENDS[params["states"]]
+    # users of avocado-i2n put a plain dictionary into its place
+    return Backends(BACKENDS)[params["states"]]
 
 
 def _instance(params: Any, env: Any) -> Any:
@@ -161,6 +179,7 @@ def show_states(run_params: Any, env: Any = None) -> list[str]:
     return states
 
 
+@telling.one_operation()
 def check_states(run_params: Any, env: Any = None) -> bool:
     """
     Tell whether all asked-for states (``check_state``) exist.
@@ -195,10 +214,32 @@ def _exists(verb: str, params: Any, env: Any) -> bool:
     return state in backend.show(asked, instance)
 
 
+def _about(verb: str, params: Any, state: str = "") -> Any:
+    """
+    Return params that tell a backend what is going on, as those of avocado-i2n expect it.
+
+    A test's own params name states for several verbs; these name the one in question. To sourced
+    backends, a set and an unset of one state mean that the unset only makes way for the set.
+
+    :param state: what the verb is about, if the params do not say
+    """
+    own = _without({"set": "unset_state", "unset": "set_state"}.get(verb, ""), params)
+    own["check_state"] = own[f"{verb}_state"] = state or params[f"{verb}_state"]
+    own["check_opts"] = f"soft_boot={'yes' if verb in ('set', 'check') else 'no'}"
+    return own
+
+
+def _without(key: str, params: Any) -> Any:
+    own = params.copy()
+    if key in own:
+        del own[key]
+    return own
+
+
 def _provide_root(verb: str, params: Any, backend: Any, instance: Any) -> bool:
     """Bring an object's root into the condition that ``check_mode`` asks for."""
-    own = params.copy()
-    own["soft_boot"] = params.get("soft_boot") or ("yes" if verb in ("set", "check") else "no")
+    own = _about(verb, params)
+    own["soft_boot"] = params.get("soft_boot") or own["check_opts"].partition("=")[2]
     mode = params.get("check_mode") or VERBS["check"].mode
     letters("check", params)
     if not backend.check_root(own, instance):
@@ -237,28 +278,43 @@ def unset_states(run_params: Any, env: Any = None) -> None:
     _each("unset", run_params, env)
 
 
+@telling.one_operation()
 def push_states(run_params: Any, env: Any = None) -> None:
     """Save states (``push_state``) that are not there yet by default (``push_mode = af``)."""
-    for params in _pushed("push", run_params):
+    for params in _asked("push", run_params):
         _apply("set", params, env, state=params["push_state"], mode=params.get("push_mode") or "af")
 
 
+@telling.one_operation()
 def pop_states(run_params: Any, env: Any = None) -> None:
     """Get states (``pop_state``, ``pop_mode``, else ``ra``) and remove what was got (``fa``)."""
-    for params in _pushed("pop", run_params):
+    for params in _asked("pop", run_params):
         state, mode = params["pop_state"], params.get("pop_mode") or "ra"
         if _apply("get", params, env, state=state, mode=mode):
             _apply("unset", params, env, state=state, mode="fa")
 
 
-def _pushed(verb: str, run_params: Any) -> Iterator[Any]:
-    for params in stateful_objects(run_params):
-        if params.get(f"{verb}_state") and params[f"{verb}_state"] not in ROOTS:
-            yield params
+def _asked(verb: str, run_params: Any) -> list[Any]:
+    """
+    Return the params of each object for which a verb is to be done, and tell those who listen.
+
+    Roots are not pushed or popped.
+    """
+    rootless = verb in ("push", "pop")
+    found = [
+        params
+        for params in stateful_objects(run_params)
+        if params.get(f"{verb}_state") and not (rootless and params[f"{verb}_state"] in ROOTS)
+    ]
+    done = report.begins(verb, [params["object_name"] for params in found])
+    for name in sorted(done):
+        LOG.info("%s of a state of %s is left out, it was done in this test", verb, name)
+    return [params for params in found if params["object_name"] not in done]
 
 
+@telling.one_operation()
 def _each(verb: str, run_params: Any, env: Any) -> None:
-    asked = [params for params in stateful_objects(run_params) if params.get(f"{verb}_state")]
+    asked = _asked(verb, run_params)
     # what is missing for one object is known before another one is touched
     decided = [_decide(verb, p, env) if _harmless(verb, p) else None for p in asked]
     for params, decision in zip(asked, decided, strict=True):
@@ -290,6 +346,7 @@ def _do(verb: str, params: Any, env: Any, decision: tuple[str, bool] | None = No
         )
         return False
     LOG.debug("%s: %s of state %r begins", name, verb, state)
+    params = _about(verb, params)
     if state in ROOTS:
         _do_root(verb, params, exists, backend, instance)
     else:
@@ -349,17 +406,15 @@ def _do_root(verb: str, params: Any, exists: bool, backend: Any, instance: Any) 
 
 def _renew_root(params: Any, backend: Any, instance: Any) -> None:
     """Make an object anew; what can replace it keeps the old one if that fails."""
-    own = params.copy()
+    own = _without("unset_state", params)
     if getattr(backend, "replaces", False):
         own["replace_root"] = "yes"
     else:
-        backend.unset_root(own, instance)
+        backend.unset_root(_without("set_state", params), instance)
     backend.set_root(own, instance)
 
 
 def _do_state(verb: str, params: Any, exists: bool, backend: Any, instance: Any) -> None:
     if verb == "set" and exists and not getattr(backend, "replaces", False):
-        own = params.copy()
-        own["unset_state"] = params["set_state"]
-        backend.unset(own, instance)
+        backend.unset(_about("unset", params, params["set_state"]), instance)
     getattr(backend, verb)(params, instance)

@@ -1,127 +1,22 @@
 """State backends whose states are in a cache and in pools; what is local they leave to others."""
 
+import functools
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from avocado_pool_plugin import params as settings
-from avocado_pool_plugin.core import mirrors
-from avocado_pool_plugin.core.durable import typed_failures
-from avocado_pool_plugin.core.errors import (
-    FileCorrupt,
-    LinkRefused,
-    LocationRefused,
-    LockTimeout,
-    PoolError,
-    SettingRefused,
-    SpaceMissing,
-    StateMissing,
-    StateNeeded,
-)
-from avocado_pool_plugin.core.knowledge import identify
+from avocado_pool_plugin.core.errors import FileCorrupt, LinkRefused, PoolError, StateMissing
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.core.names import state_name
-from avocado_pool_plugin.states import images
+from avocado_pool_plugin.states import handmade, mirroring, telling
 from avocado_pool_plugin.states.backends import StateBackend
-from avocado_pool_plugin.states.transfer import VM_TYPES, QCOW2ImageTransfer
+from avocado_pool_plugin.states.mirroring import Attempt
+from avocado_pool_plugin.states.rooted import RootSourcedStateBackend, replaced
+from avocado_pool_plugin.states.transfer import QCOW2ImageTransfer
+
+__all__ = ["RootSourcedStateBackend", "SourcedStateBackend"]
 
 LOG = logging.getLogger("avocado." + __name__)
-
-
-class RootSourcedStateBackend(StateBackend):
-    """
-    Root states from cache and pool.
-
-    Subclasses supply the local part: ``_check_root _get_root _set_root _unset_root``.
-    """
-
-    transport: Any = QCOW2ImageTransfer
-
-    @classmethod
-    def _check_root(cls, params: Any, object: Any = None) -> bool:
-        raise NotImplementedError(f"{cls.__name__} has no _check_root")
-
-    @classmethod
-    def _get_root(cls, params: Any, object: Any = None) -> None:
-        raise NotImplementedError(f"{cls.__name__} has no _get_root")
-
-    @classmethod
-    def _set_root(cls, params: Any, object: Any = None) -> None:
-        raise NotImplementedError(f"{cls.__name__} has no _set_root")
-
-    @classmethod
-    def _unset_root(cls, params: Any, object: Any = None) -> None:
-        raise NotImplementedError(f"{cls.__name__} has no _unset_root")
-
-    @classmethod
-    def check_root(cls, params: Any, object: Any = None) -> bool:
-        """Tell whether the root exists here or, for images, in the pool."""
-        here = cls._check_root(params, object)
-        if set(settings.scopes(params)) == {"own"}:
-            return here
-        there = cls.transport.check_root(params, object)
-        return here or (there and params.get("object_type") not in VM_TYPES)
-
-    @classmethod
-    def get_root(cls, params: Any, object: Any = None) -> None:
-        """Make sure that the root here is the pool's, if the pool has one."""
-        scopes = set(settings.scopes(params))
-        if "own" not in scopes:
-            cls.transport.get_root(params, object)
-            return
-        if scopes != {"own"} and cls.transport.check_root(params, object):
-            valid = cls._check_root(params, object) and all(
-                cls.transport.ops.compare(local, pool, own)
-                for local, pool, own in cls.transport.pool_roots(params)
-            )
-            if not valid:
-                cls.transport.get_root(params, object)
-        elif not cls._check_root(params, object):
-            raise StateMissing(
-                f"root state of {params.get('object_name') or params['vms']} does not exist, "
-                f"looked at: {', '.join(cls.root_places(params))}; make it with set_state = root"
-            )
-        cls._get_root(params, object)
-
-    @classmethod
-    def root_places(cls, params: Any) -> list[str]:
-        places = [cls.transport.get_image_path(own) for own in images.image_params(params)]
-        if set(settings.scopes(params)) != {"own"} and settings.shared_pools(params):
-            places += [pool for _, pool, _ in cls.transport.pool_roots(params)]
-        return places
-
-    @classmethod
-    def set_root(cls, params: Any, object: Any = None) -> None:
-        """Make the root here (scope ``own``), or publish it (scope ``shared``)."""
-        scope = cls._one_scope(params)
-        if scope == "own":
-            cls._set_root(params, object)
-            return
-        if not cls._check_root(params, object):
-            raise StateMissing(
-                f"root state of {params.get('object_name') or params['vms']} can't be published, "
-                f"it does not exist locally; set it with pool_scope = own first"
-            )
-        cls.transport.set_root(params, object)
-
-    @classmethod
-    def unset_root(cls, params: Any, object: Any = None) -> None:
-        """Remove the root here (scope ``own``), or from the pool (scope ``shared``)."""
-        if cls._one_scope(params) == "own":
-            cls._unset_root(params, object)
-        else:
-            cls.transport.unset_root(params, object)
-
-    @classmethod
-    def _one_scope(cls, params: Any) -> str:
-        scopes = set(settings.scopes(params))
-        if scopes not in ({"own"}, {"shared"}):
-            raise SettingRefused(
-                f"pool_scope is {' '.join(sorted(scopes))!r}, a root state is set or unset either "
-                f"with pool_scope = own (here) or with pool_scope = shared (in the pool)"
-            )
-        return scopes.pop()
 
 
 class SourcedStateBackend(StateBackend):
@@ -154,28 +49,14 @@ class SourcedStateBackend(StateBackend):
     # -- mirrors -----------------------------------------------------------------------------
 
     @classmethod
-    def _seat(cls, path: str, params: Any) -> mirrors.Seat:
-        return mirrors.Seat(params.get("nets_gateway", ""), params.get("nets_host", ""), path)
-
-    @classmethod
     def get_sources(cls, do: str, params: Any) -> list[str]:
         """Return the mirrors of a verb, nearest first."""
-        here = cls._seat(settings.cache_dir(params), params)
-
-        def nearness(source: str) -> int:
-            place = Location.parse(source)
-            own = params.object_params(place.label) if place.remote else params
-            return mirrors.nearness(cls._seat(place.path, own), here)
-
-        return sorted(settings.mirrors(do, params), key=nearness, reverse=True)
+        return mirroring.nearest_first(settings.mirrors(do, params), params)
 
     @classmethod
     def get_source_scope(cls, source_path: str, source_params: Any, own_params: Any) -> str:
         """Return the scope that a mirror belongs to: own, shared, swarm or cluster."""
-        shared = [place.path for place in settings.shared_pools(own_params)]
-        here = cls._seat(settings.cache_dir(own_params), own_params)
-        there = cls._seat(Location.from_setting(source_path).path, source_params)
-        return mirrors.scope_of(there, here, shared)
+        return mirroring.scope(source_path, source_params, own_params)
 
     @classmethod
     def permitted(cls, do: str, params: Any) -> Iterator[tuple[str, Any]]:
@@ -192,6 +73,8 @@ class SourcedStateBackend(StateBackend):
             scope = cls.get_source_scope(place.path, own, params)
             if scope != "own" and scope in scopes:
                 yield source, own
+            else:
+                LOG.debug("mirror %s is left out, it is of scope %s", source, scope)
 
     @classmethod
     def places(cls, do: str, params: Any) -> list[str]:
@@ -199,81 +82,134 @@ class SourcedStateBackend(StateBackend):
         own = [settings.cache_dir(params)] if "own" in settings.scopes(params) else []
         return own + [source for source, _ in cls.permitted(do, params)]
 
-    # -- verbs -------------------------------------------------------------------------------
+    @classmethod
+    def _attempts(
+        cls,
+        do: str,
+        params: Any,
+        work: Callable[[str, Any], Any],
+        ours: Callable[[PoolError], bool] = lambda _: False,
+    ) -> Iterator[Attempt]:
+        """
+        Do something with one permitted mirror after the other, and yield what became of it.
+
+        :param work: is given a mirror and the params to use it with
+        :param ours: see :func:`mirroring.attempt`
+        """
+        timeout = settings.policy(params).timeout
+        doing = f"{do} of {cls._title(do, params)}"
+        for mirror, own in cls.permitted(do, params):
+            use = functools.partial(work, mirror, own)
+            yield mirroring.attempt(mirror, use, doing, timeout, ours)
+
+    @classmethod
+    def _title(cls, do: str, params: Any) -> str:
+        """Return what a verb is about, in words."""
+        name = params.get("object_name") or params["vms"]
+        return (
+            f"the states of {name}"
+            if do == "show"
+            else f"state {params[f'{do}_state']!r} of {name}"
+        )
+
+    # -- show --------------------------------------------------------------------------------
 
     @classmethod
     def show(cls, params: Any, object: Any = None) -> list[str]:
-        """Return the states in the cache and those that all permitted mirrors have."""
+        """
+        Return the states in the cache and those that all permitted mirrors have.
+
+        :raises PoolError: a mirror can't be asked, so that nobody knows what all have
+        """
         found = set(cls._show(params, object)) if "own" in settings.scopes(params) else set()
-        shared = [set(cls.transport.show(own, object)) for _, own in cls.permitted("show", params)]
+        attempts = list(
+            cls._attempts("show", params, lambda _, own: cls.transport.show(own, object))
+        )
+        if mirroring.problems(attempts):
+            failed = [tried for tried in attempts if tried.problem]
+            what = f"{cls._title('show', params)} can't be told"
+            raise mirroring.failure(what, failed, "mend these mirrors, or leave them out")
+        shared = [set(tried.result) for tried in attempts]
         return sorted(found | (set.intersection(*shared) if shared else set()))
 
     @classmethod
     def has(cls, do: str, params: Any, object: Any = None) -> bool:
-        """Tell whether a state is in the cache or in any permitted mirror."""
+        """
+        Tell whether a state is in the cache or in any permitted mirror.
+
+        :raises PoolError: it is nowhere, but a mirror could not be asked
+        """
         state = params[f"{do}_state"]
         if "own" in settings.scopes(params) and state in cls._show(params, object):
             return True
-        problem: PoolError | None = None
-        for source, own in cls.permitted(do, params):
-            try:
-                with typed_failures(source):
-                    there = state in cls.transport.show(own, object)
-                if there:
-                    return True
-            except LocationRefused:
-                raise
-            except PoolError as error:
-                LOG.warning("mirror %s can't be used: %s", source, error)
-                problem = problem or error
-        if problem is not None:
-            raise problem
+        attempts: list[Attempt] = []
+        for tried in cls._attempts(
+            do, params, lambda _, own: state in cls.transport.show(own, object)
+        ):
+            if tried.result:
+                return True
+            attempts.append(tried)
+        if mirroring.problems(attempts):
+            what = f"whether there is {cls._title(do, params)} is not known"
+            raise mirroring.failure(what, attempts, "mend these mirrors, or leave them out")
         return False
 
+    # -- get ---------------------------------------------------------------------------------
+
     @classmethod
+    @telling.one_operation()
     def get(cls, params: Any, object: Any = None) -> None:
         """Validate the cached state against the nearest mirror that has it, or fetch it."""
-        state = params["get_state"]
-        problems: list[PoolError] = []
-        fetched = cls._fetch(state, params, object, problems)
+        attempts = cls._fetch(params, object)
+        problems = mirroring.problems(attempts)
         own = "own" in settings.scopes(params)
-        if not fetched:
-            if problems and not (own and cls._usable(state, params, object, problems)):
-                raise problems[0]
-            if not own or state not in cls._show(params, object):
+        if not any(tried.result for tried in attempts):
+            if problems and not (own and cls._usable(params, object, problems)):
+                raise cls._not_got(params, object, attempts)
+            if not own or params["get_state"] not in cls._show(params, object):
                 raise StateMissing(
-                    f"state {state!r} of {params.get('object_name') or params['vms']} does not "
-                    f"exist, looked at: {', '.join(cls.places('get', params))}"
+                    f"{cls._title('get', params)} does not exist, looked at: "
+                    f"{', '.join(cls.places('get', params))}"
                 )
         if own:
             cls._get(params, object)
 
     @classmethod
-    def _fetch(cls, state: str, params: Any, object: Any, problems: list[PoolError]) -> bool:
-        """Make the cache equal to the first good mirror that has the state, if one has."""
-        cache = settings.cache_dir(params)
-        for source, own in cls.permitted("get", params):
-            try:
-                with typed_failures(source):
-                    if state not in cls.transport.show(own, object):
-                        LOG.debug("mirror %s does not have state %r", source, state)
-                        continue
-                    valid = state in cls._show(params, object) and cls.transport.compare_chain(
-                        state, cache, source, own
-                    )
-                    if not valid:
-                        cls.transport.get(own, object)
-                    return True
-            except (StateNeeded, SpaceMissing, LockTimeout, LocationRefused):
-                raise  # nothing that another mirror could cure
-            except PoolError as error:
-                LOG.warning("mirror %s can't give state %r: %s", source, state, error)
-                problems.append(error)
-        return False
+    def _fetch(cls, params: Any, object: Any) -> list[Attempt]:
+        """
+        Make the cache equal to the first good mirror that has the state.
+
+        :returns: what became of each mirror; the last one has true as result if there is such a one
+        """
+        cached = params["get_state"] in cls._show(params, object)
+        attempts: list[Attempt] = []
+        for tried in cls._attempts(
+            "get",
+            params,
+            lambda mirror, own: cls._fetch_from(mirror, own, object, cached),
+            lambda error: mirroring.cache_failed(error, params),
+        ):
+            attempts.append(tried)
+            if tried.result:
+                break
+        return attempts
 
     @classmethod
-    def _usable(cls, state: str, params: Any, object: Any, problems: list[PoolError]) -> bool:
+    def _fetch_from(cls, mirror: str, params: Any, object: Any, cached: bool) -> bool:
+        """Make the cache equal to a mirror; return False if that does not have the state."""
+        state = params["get_state"]
+        if state not in cls.transport.show(params, object):
+            LOG.debug("mirror %s does not have state %r", mirror, state)
+            return False
+        cache = settings.cache_dir(params)
+        if not (cached and cls.transport.compare_chain(state, cache, mirror, params)):
+            cls.transport.get(params, object)
+        return True
+
+    @classmethod
+    def _usable(cls, params: Any, object: Any, problems: list[PoolError]) -> bool:
         """Tell whether the cached state can be used although mirrors that have it failed."""
+        state = params["get_state"]
         if state not in cls._show(params, object):
             return False
         for error in problems:
@@ -285,52 +221,71 @@ class SourcedStateBackend(StateBackend):
         return True
 
     @classmethod
+    def _not_got(cls, params: Any, object: Any, attempts: list[Attempt]) -> PoolError:
+        advice = "mend one of these mirrors, or run a test that sets the state"
+        if "own" in settings.scopes(params) and params["get_state"] in cls._show(params, object):
+            advice = f"the cache has another version, which does not take its place; {advice}"
+        what = f"{cls._title('get', params)} can't be had"
+        return mirroring.failure(what, attempts, advice)
+
+    @classmethod
     def as_recorded(cls, error: FileCorrupt, params: Any) -> bool:
         """
         Tell whether the cache holds what a corrupt file of a mirror was recorded to be.
 
         If it does not, the cached state is another one, and a get does not use it in its place.
         """
-        name = state_name(os.path.basename(error.path))
-        for own in images.image_params(params):
-            path = images.state_path(settings.cache_dir(params), own, name) if name else ""
-            if path and os.path.basename(os.path.dirname(error.path)) == own["images"]:
-                info = identify(path, settings.policy(params))
-                known = {info.digest, info.source_digest} if info else set()
-                return error.expected is None or error.expected in known
-        return False
+        return mirroring.as_recorded(error, params)
+
+    # -- set and unset -----------------------------------------------------------------------
 
     @classmethod
+    @telling.one_operation()
     def set(cls, params: Any, object: Any = None) -> None:
-        """Set the state in the cache and publish it to every permitted mirror."""
-        state = params["set_state"]
+        """
+        Set the state in the cache and publish it to every permitted mirror.
+
+        :raises PoolError: a mirror failed; with ``set_mirrors = any`` none was reached
+        """
+        enough = settings.one_mirror_is_enough(params)
         if "own" in settings.scopes(params):
-            if cls._set(params, object) is False:
+            with handmade.noticed("set", params):
+                kept = cls._set(params, object) is False
+            if kept:
                 return
-        elif state not in cls._show(params, object):
+        elif params["set_state"] not in cls._show(params, object):
             raise StateMissing(
-                f"state {state!r} of {params.get('object_name') or params['vms']} is not in the "
-                f"cache and so can't be published; add 'own' to pool_scope to set it"
+                f"{cls._title('set', params)} is not in the cache and so can't be published; add "
+                f"'own' to pool_scope to set it"
             )
-        cls._on_all("set", params, object)
+        attempts = cls._on_all("set", params, object)
+        if not (enough and any(tried.problem is None for tried in attempts)):
+            cls._require_all("set", params, attempts)
 
     @classmethod
+    @telling.one_operation()
     def unset(cls, params: Any, object: Any = None) -> None:
-        """Remove the state from the cache and from every permitted mirror."""
+        """
+        Remove the state from the cache and from every permitted mirror.
+
+        :raises PoolError: a mirror failed
+        """
+        if cls.replaces and replaced(params):
+            LOG.debug("%s stays until a set replaces it", cls._title("unset", params))
+            return
         if "own" in settings.scopes(params):
-            cls._unset(params, object)
-        cls._on_all("unset", params, object)
+            with handmade.noticed("unset", params):
+                cls._unset(params, object)
+        cls._require_all("unset", params, cls._on_all("unset", params, object))
 
     @classmethod
-    def _on_all(cls, do: str, params: Any, object: Any) -> None:
+    def _on_all(cls, do: str, params: Any, object: Any) -> list[Attempt]:
         """Do something on every mirror; a failing one does not keep it from the others."""
-        problems: list[PoolError] = []
-        for source, own in cls.permitted(do, params):
-            try:
-                with typed_failures(source):
-                    getattr(cls.transport, do)(own, object)
-            except PoolError as error:
-                LOG.error("%s failed on mirror %s: %s", do, source, error)
-                problems.append(error)
-        if problems:
-            raise problems[0]
+        act = getattr(cls.transport, do)
+        return list(cls._attempts(do, params, lambda _, own: act(own, object)))
+
+    @classmethod
+    def _require_all(cls, do: str, params: Any, attempts: list[Attempt]) -> None:
+        if mirroring.problems(attempts):
+            cache = settings.cache_dir(params) if "own" in settings.scopes(params) else ""
+            raise mirroring.incomplete(do, cls._title(do, params), cache, attempts)

@@ -18,8 +18,6 @@ from avocado_pool_plugin.states.ops import TransferOps
 
 LOG = logging.getLogger("avocado." + __name__)
 
-#: Object types of vms, whose states have a file beside those of their images.
-VM_TYPES = ("vms", "nets/vms")
 #: Attempts at a chain that is replaced in the pool while it is fetched.
 _ATTEMPTS = 3
 #: Where get_dependency reads, in the copy of the params that it is given; default: the cache.
@@ -116,7 +114,7 @@ class QCOW2ImageTransfer(StateBackend):
     @classmethod
     def _vm_files(cls, state: str, cache_dir: str, pool_dir: str, params: Any) -> list[Any]:
         """Return path, location and params of a vm state's RAM file, if it is about one."""
-        if params.get("object_type") not in VM_TYPES:
+        if params.get("object_type") not in settings.VM_TYPES:
             return []
         path = State(images.object_id(params), None, state).path
         return [(os.path.join(cache_dir, path), os.path.join(pool_dir, path), params)]
@@ -167,7 +165,7 @@ class QCOW2ImageTransfer(StateBackend):
     def show(cls, params: Any, object: Any = None) -> list[str]:
         """Return the states in ``show_location``: of the vm, or that all of the images have."""
         pool_dir, owner = _location("show", params), images.object_id(params)
-        if params.get("object_type") in VM_TYPES:
+        if params.get("object_type") in settings.VM_TYPES:
             names = cls.ops.list_paths(os.path.join(pool_dir, owner), params)
             return sorted(filter(None, (state_name(name, VM_SUFFIX) for name in names)))
         found = []

@@ -48,6 +48,10 @@ class Workplace:
         """
         return chain.state_file(self.home, check_name("state", state))
 
+    def state_of(self, path: str) -> str:
+        """Return the name of the state whose file it is."""
+        return os.path.basename(path).removesuffix(IMAGE_SUFFIX)
+
     def require_closed(self) -> None:
         """
         Make sure that nobody uses the image.
