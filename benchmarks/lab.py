@@ -1,20 +1,17 @@
 """What the rows of the table work on: chains of states on real file systems, and the peer."""
 
 import contextlib
-import json
 import os
-import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from benchmarks.environment import CHECKOUT, Answering
+
 BUILD = CHECKOUT / ".build" / "bench"
-PEER = "avocado-framework-plugin-i2n==103.0"
 MIB = 1 << 20
 #: The chain of most rows, base first: names of states, MiB of data in each.
 CHAIN = (("base", 768), ("install", 512), ("customize", 256))
@@ -145,46 +142,14 @@ def fill(image: Path, at: int, size: int) -> None:
     data.unlink()
 
 
-class Peer:
+class Peer(Answering):
     """The peer at work in a process of its own environment."""
 
     def __init__(self) -> None:
-        home = BUILD / "peer"
-        python = home / "bin" / "python"
-        if not (home / "ready").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            venv.create(home, with_pip=True)
-            tool(python, "-m", "pip", "install", "-q", PEER)
-            (home / "ready").touch()
-        self._process = subprocess.Popen(
-            [str(python), str(Path(__file__).with_name("peer.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        super().__init__("benchmarks.peer")
         self.ask("load")
-
-    def tell(self, do: str, **what: str) -> None:
-        """Hand over work."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for what became of it."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit("benchmark: the peer died")
-        return dict(json.loads(line))
 
     def ask(self, do: str, **what: str) -> float:
         """Have work done and return its seconds."""
         self.tell(do, **what)
         return float(self.answer()["seconds"])
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.wait()

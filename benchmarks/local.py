@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.lab import PEER, Peer, disk
+from benchmarks.environment import PEER
+from benchmarks.lab import Peer, disk
 from benchmarks.measure import drop_caches
 from benchmarks.program import Options, main
 from benchmarks.rows import around, commands, copies, locks, many, sets, warm

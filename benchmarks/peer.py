@@ -4,11 +4,10 @@ Runs in the peer's environment: does what standard input says, answers how long 
 Only the peer's public interface is used, with the params that its users have.
 """
 
-import contextlib
-import json
 import logging
-import sys
 import time
+
+from benchmarks.answers import answer
 
 logging.disable(logging.CRITICAL)
 
@@ -79,18 +78,5 @@ def load(lab):
     from virttest import storage  # noqa: F401
 
 
-def main():
-    """Answer one line for each line."""
-    works = {work.__name__: work for work in (get, fetch, compare, hold, load)}
-    answers = sys.stdout
-    for line in sys.stdin:
-        lab = json.loads(line)
-        started = time.perf_counter()
-        with contextlib.redirect_stdout(sys.stderr):
-            result = works[lab["do"]](lab)
-        answer = {"seconds": time.perf_counter() - started, "result": result}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    answer({work.__name__: work for work in (get, fetch, compare, hold, load)})

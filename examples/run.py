@@ -3,8 +3,9 @@
 Run the example suite as a graph: tests that make states first, all others as soon as they can.
 
 Tests whose states are in the pool already are not run again. Then a second worker, with an empty
-cache of its own, starts from the states in the pool. Empty the cache (``.build/cache``) and run
-again to see that nothing is rebuilt; empty the pool (``.build/pool``), too, to begin anew.
+cache of its own, starts from states in the pool: one of an image, one of a running machine. Empty
+the cache (``.build/cache``) and run again to see that nothing is rebuilt; empty the pool
+(``.build/pool``), too, to begin anew.
 """
 
 import argparse
@@ -15,22 +16,31 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from configure import BUILD, Environment, configure, default_environment, kvm_works, stop_machines
 
 #: how many tests run at once, each with a working image of its own
 SLOTS = 2
-#: where the states of the suite's one image are, below a cache or a pool
-STATES = Path("vm1") / "image1"
+#: what the second worker runs
+ELSEWHERE = "only=consumer_a,resumed"
+#: where states are below a cache or a pool: the RAM of running machines, and images
+STATES = ("*/*.state", "*/[!.]*/*.qcow2")
 #: what Avocado-VT says on each start about programs this suite has no use for
 NOISE = ("No python imaging library", "Virsh executable not set")
 
 
-def states(root: Path) -> dict[str, int]:
-    """Names of the states below a cache or pool, each with its size on disk in bytes."""
-    files = sorted((root / STATES).glob("*.qcow2"), key=lambda file: file.stat().st_mtime)
-    return {file.stem: file.stat().st_blocks * 512 for file in files}
+def states(root: Path) -> Iterator[str]:
+    """Yield a line for each object that has states below a cache or pool, with their disk usage."""
+    files = [file for pattern in STATES for file in root.glob(pattern)]
+    for directory in sorted({file.parent for file in files}):
+        own = sorted(
+            (file for file in files if file.parent == directory),
+            key=lambda file: file.stat().st_mtime,
+        )
+        sizes = (f"{file.stem} {file.stat().st_blocks / 2048:.1f} MiB" for file in own)
+        yield f"{directory.relative_to(root)}: {', '.join(sizes)}"
 
 
 def pool_run(env: Environment, *arguments: str) -> bool:
@@ -76,7 +86,8 @@ def main() -> int:
     print(f"accelerator: {'KVM' if kvm_works() else 'TCG, KVM does not work here'}")
 
     started = time.monotonic()
-    if not pool_run(env, "--max-parallel-tasks", str(SLOTS)):
+    parallel = ("--max-parallel-tasks", str(SLOTS))
+    if not pool_run(env, *parallel):
         return 1
     picture = (env.results / "latest").resolve() / "pool-graph.svg"
     print(f"picture: {os.path.relpath(picture)}")
@@ -84,13 +95,14 @@ def main() -> int:
     print("\na worker with an empty cache of its own, and the same pool:")
     cache = env.cache.with_name("cache-of-another-worker")
     shutil.rmtree(cache, ignore_errors=True)
-    if not pool_run(env, "--pool-cache", str(cache), "only=consumer_a"):
+    if not pool_run(env, *parallel, "--pool-cache", str(cache), ELSEWHERE):
         return 1
 
     print(f"\n{time.monotonic() - started:.0f} s in all. States:")
     for root in (Path(env.pool), env.cache, cache):
-        sizes = [f"{name} ({size / 1024:.0f} KiB)" for name, size in states(root).items()]
-        print(f"{os.path.relpath(root)}: {', '.join(sizes) or 'none'}")
+        print(f"{os.path.relpath(root)}:")
+        for line in states(root):
+            print(f"    {line}")
     return 0
 
 

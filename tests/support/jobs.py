@@ -1,6 +1,7 @@
 """Real ``avocado run`` in an environment of its own, and what it left behind."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -68,6 +69,9 @@ class Job:
 class Worker:
     """A worker: an Avocado set up with a cache, a pool, its own data and images."""
 
+    #: directory of the programs that it runs
+    programs = Path(sys.executable).parent
+
     def __init__(self, root: Path, pool: Path | str, **options: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.env = configure(
@@ -92,10 +96,11 @@ class Worker:
 
     def avocado(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line program."""
-        program = Path(sys.executable).with_name("avocado")
+        variables = self.env.variables()
+        variables["PATH"] = f"{self.programs}{os.pathsep}{variables['PATH']}"
         return subprocess.run(
-            [str(program), *arguments],
-            env=self.env.variables(),
+            [str(self.programs / "avocado"), *arguments],
+            env=variables,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -96,6 +96,7 @@ def test_what_a_test_does_counts_and_where_and_how_it_is_watched_does_not():
         *("remove_image_image1", "backup_image_before_testing", "restore_image", "check_image"),
         *("shutdown_command", "profilers", "expected_guest_dmesg", "enable_debugcon", "tmp_dir"),
         *("recipe_ignore", "recipe_mode", "nets_host", "nets_shell_port", "kill_timeout"),
+        *("set_mirrors", "set_mirrors_image1_vm1"),
     ],
 )
 def test_params_that_do_not_count(param):

@@ -34,4 +34,5 @@ def test_wheel_has_configuration_types_and_entry_points(tmp_path: Path) -> None:
     }
     for group in ("init", "settings", "cli", "cli.cmd", "test.pre", "test.post", "job.prepost"):
         assert f"[avocado.plugins.{group}]" in points
-    assert "qcow2ext = " in points.partition("[avocado.plugins.states]")[2]
+    for backend in ("qcow2", "qcow2ext", "qcow2vt"):
+        assert f"\n{backend} = " in points.partition("[avocado.plugins.states]")[2]

@@ -87,6 +87,7 @@ def test_an_unknown_option_names_the_file_and_the_option(configured):
         "fsync = perhaps",
         "lock_timeout = -1",
         "pool_scope = mine",
+        "set_mirrors = some",
         "swarm_pool = here",
         "shared_pool = a/b",
     ],

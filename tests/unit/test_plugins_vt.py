@@ -12,7 +12,7 @@ from virttest import compat, env_process
 from virttest.utils_params import Params
 
 from avocado_pool_plugin.core.errors import ImageRefused
-from avocado_pool_plugin.plugins import vt, vt_images, vt_machines
+from avocado_pool_plugin.plugins import vt, vt_asked, vt_images, vt_machines
 from avocado_pool_plugin.plugins.text import EVENTS_FILE
 
 HOOKS = (
@@ -112,8 +112,8 @@ def before(lab, params):
 
 def process_images(lab, params):
     """Do what Avocado-VT does with images after a test."""
-    for vm, image in vt_images.images(params):
-        own = vt_images.params_of(params, vm, image)
+    for vm, image in vt_asked.images(params):
+        own = vt_asked.params_of(params, vm, image)
         env_process.postprocess_image(lab.test, own, image, "dead")
 
 
@@ -207,7 +207,7 @@ def test_what_was_got_is_not_created_over(lab):
         force_create_image_image1="yes",
     )
     before(lab, params)
-    own = vt_images.params_of(params, "vm1", "image1")
+    own = vt_asked.params_of(params, "vm1", "image1")
     env_process.preprocess_image(lab.test, own, "image1")
     assert holds(lab.image, "A")
 
@@ -221,21 +221,21 @@ def test_other_images_are_created_as_asked(lab):
         force_create_image="yes",
     )
     before(lab, params)
-    assert vt_images.params_of(params, "vm1", "image1")["force_create_image"] == "no"
-    assert vt_images.params_of(params, "vm1", "image2")["force_create_image"] == "yes"
+    assert vt_asked.params_of(params, "vm1", "image1")["force_create_image"] == "no"
+    assert vt_asked.params_of(params, "vm1", "image2")["force_create_image"] == "yes"
 
 
 def test_an_ignored_missing_state_leaves_creation_to_the_user(lab):
     params = lab.params(get_state_images="nope", get_mode_images="ri", force_create_image="yes")
     before(lab, params)
-    assert vt_images.params_of(params, "vm1", "image1")["force_create_image"] == "yes"
+    assert vt_asked.params_of(params, "vm1", "image1")["force_create_image"] == "yes"
 
 
 def test_a_state_that_may_be_missing_but_is_there_is_not_created_over(lab):
     made(lab)
     params = lab.params(get_state_images="install", get_mode="ri", force_create_image="yes")
     before(lab, params)
-    assert vt_images.params_of(params, "vm1", "image1")["force_create_image"] == "no"
+    assert vt_asked.params_of(params, "vm1", "image1")["force_create_image"] == "no"
 
 
 def test_a_missing_state_is_an_error_on_record(lab):
@@ -264,12 +264,11 @@ def test_two_images_of_two_vms_are_told_apart(lab):
         set_state_image2_vm1="s",
         set_state_image1_vm2="s",
     )
-    assert list(vt_images.to_save(params)) == [("vm1", "image2"), ("vm2", "image1")]
+    assert list(vt_asked.to_save(params)) == [("vm1", "image2"), ("vm2", "image1")]
     held = vt_images.HeldBack()
     held.hold(params)
     kept = {
-        one: vt_images.params_of(params, *one).get("remove_image")
-        for one in vt_images.images(params)
+        one: vt_asked.params_of(params, *one).get("remove_image") for one in vt_asked.images(params)
     }
     assert kept == {
         ("vm1", "image1"): None,
@@ -286,7 +285,7 @@ def test_params_are_as_they_were_after_a_release(lab):
     old = dict(params)
     held = vt_images.HeldBack()
     held.hold(params)
-    assert vt_images.params_of(params, "vm1", "image1")["remove_image"] == "no"
+    assert vt_asked.params_of(params, "vm1", "image1")["remove_image"] == "no"
     assert held.release(lab.test, params, lab.env) == []
     assert dict(params) == old
 
@@ -295,12 +294,12 @@ def test_an_image_called_image_is_held_back_as_well(lab):
     # Avocado-VT reads "remove_image_image" as a param "remove" of that image
     params = lab.params(images="image", set_state_images="s")
     vt_images.HeldBack().hold(params)
-    assert vt_images.params_of(params, "vm1", "image")["remove_image"] == "no"
+    assert vt_asked.params_of(params, "vm1", "image")["remove_image"] == "no"
 
 
 def test_read_only_and_skipped_images_are_left_alone(lab):
     for own in ({"image_readonly": "yes"}, {"skip_types": "vms/images"}, {"states_chain": "vms"}):
-        assert list(vt_images.to_save(lab.params(set_state_images="s", **own))) == []
+        assert list(vt_asked.to_save(lab.params(set_state_images="s", **own))) == []
 
 
 # -- what is refused before a test runs ----------------------------------------------------------
@@ -395,6 +394,107 @@ def test_hooks_are_never_wrapped_twice(lab, monkeypatch):
         vt.install(lab.test, params)
     env_process.postprocess_vm_off_hook(lab.test, params, lab.env)
     assert calls == ["theirs", "ours"]
+
+
+def hooked(name, work):
+    """Let a user's hook do some work with the test's params."""
+    setattr(env_process, name, lambda test, params, env: work(params))
+
+
+def done_with_states(lab):
+    return [f"{event['verb']} {event['state']}" for event in events(lab)]
+
+
+def test_states_that_the_users_hooks_dealt_with_are_not_dealt_with_again(lab):
+    from avocado_pool_plugin.states import setup
+
+    made(lab)
+    hooked("preprocess_vm_off_hook", setup.get_states)
+    hooked("postprocess_vm_off_hook", setup.set_states)
+    params = lab.params(get_state_images="install", set_state_images="more", remove_image="yes")
+    told = len(events(lab))
+    before(lab, params)
+    assert params["create_image_image1_vm1"] == "no"
+    write(lab.image, "B")
+    after(lab, params)
+    assert done_with_states(lab)[told:] == ["got install", "set more"]
+    assert not lab.image.exists()
+
+
+def test_what_the_users_hook_left_is_done(lab):
+    """It got the state of one image only, and what was set is pushed, too."""
+    from avocado_pool_plugin.states import setup
+
+    made(lab)
+    other = lab.dir / "run" / "other.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(other), "4M"], check=True)
+    two = {"images": "image1 image2", "image_name_image2": str(other.with_suffix(""))}
+    params = lab.params(set_state_images_image2="install", **two)
+    before(lab, params)
+    after(lab, params)
+    told = len(events(lab))
+    hooked(
+        "preprocess_vm_off_hook",
+        lambda p: setup.get_states(lab.params(**{**p, "images": "image1"})),
+    )
+    hooked("postprocess_vm_off_hook", setup.set_states)
+    asked = {"get_state": "install", "set_state": "more", "push_state": "pushed"}
+    params = lab.params(**{f"{key}_images": state for key, state in asked.items()}, **two)
+    before(lab, params)
+    assert done_with_states(lab)[told:] == ["got install"] * 2
+    after(lab, params)
+    assert sorted(done_with_states(lab)[told + 2 :]) == ["set more"] * 2 + ["set pushed"] * 2
+
+
+def test_policies_of_others_with_our_backends_are_the_users_too(lab):
+    from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
+
+    made(lab)
+    told = len(events(lab))
+    hooked("preprocess_vm_off_hook", QCOW2ExtBackend.get)
+    hooked("postprocess_vm_off_hook", QCOW2ExtBackend.set)
+    asked = {"get_state": "install", "set_state": "more"}
+    params = lab.params(**asked, skip_types="vms")
+    before(lab, params)
+    after(lab, params)
+    assert done_with_states(lab)[told:] == ["got install", "set more"]
+
+
+def test_what_has_to_come_first_comes_before_the_users_hook_gets_states(lab):
+    """Here: a vm of an earlier test has the image, and it is not the user's hook that stops it."""
+    from avocado_pool_plugin.states import setup
+
+    made(lab)
+    order = []
+    lab.env["vm1"] = Machine(destroy=lambda gracefully: order.append("stopped"))
+    hooked(
+        "preprocess_vm_off_hook", lambda params: (order.append("hook"), setup.get_states(params))
+    )
+    before(lab, lab.params(get_state_images="install"))
+    assert order == ["hook", "stopped"]
+    assert holds(lab.image, "A")
+
+
+def test_a_damaged_image_is_not_saved_by_the_users_hook_either(lab):
+    from avocado_pool_plugin.states import setup
+
+    hooked("postprocess_vm_off_hook", setup.set_states)
+    params = lab.params(set_state_images="install")
+    before(lab, params)
+    damaged(lab.image)
+    with pytest.raises(exceptions.TestError, match="damaged"):
+        after(lab, params)
+    assert not (lab.dir / "cache" / "vm1" / "image1" / "install.qcow2").exists()
+    assert [key for event in events(lab) for key in event] == ["error"]
+
+
+def test_an_error_of_states_in_the_users_hook_is_told_as_one_of_ours(lab):
+    from avocado_pool_plugin.states import setup
+
+    hooked("preprocess_vm_off_hook", setup.get_states)
+    with pytest.raises(exceptions.TestAbortError, match="install"):
+        before(lab, lab.params(get_state_images="install"))
+    assert "install" in events(lab)[-1]["error"]
 
 
 # -- running vms ---------------------------------------------------------------------------------

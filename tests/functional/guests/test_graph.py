@@ -72,6 +72,16 @@ def test_a_deleted_state_is_made_again_alone(worker: Worker) -> None:
     assert state(worker, "install").stat().st_ino == install
 
 
+def test_a_lost_ram_file_is_made_again_with_its_images(worker: Worker) -> None:
+    worker.run(*OPTIONS, "ready").passed()
+    ram, image = Path(worker.env.pool) / "vm1" / "ready.state", state(worker, "ready")
+    before = image.stat().st_ino
+    for place in (Path(worker.env.pool), worker.cache):
+        (place / "vm1" / "ready.state").unlink()
+    assert ran(worker.run(*OPTIONS, "resumed").passed()) == ["ready", "resumed"]
+    assert ram.exists() and image.stat().st_ino != before
+
+
 def test_a_corrupted_state_is_healed(worker: Worker) -> None:
     path = state(worker, "customize")
     os.chmod(path, 0o644)

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.guest
 
 PRODUCERS = ("install", "customize")
 CONSUMERS = ("consumer_a", "consumer_b", "plain")
+RUNNING = ("ready", "two_disks")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,12 @@ def worker(pool: Path) -> Worker:
 def job(worker: Worker) -> Job:
     """The whole suite, once: five boots."""
     return worker.run(*PRODUCERS, *CONSUMERS).passed()
+
+
+@pytest.fixture(scope="module")
+def running(job: Job, worker: Worker) -> Job:
+    """The tests that leave states of running vms behind: two boots."""
+    return worker.run(*RUNNING).passed()
 
 
 def state(root: Path, name: str) -> Path:
@@ -82,6 +89,39 @@ def test_worker_elsewhere_starts_from_the_same_states(job: Job, pool: Path) -> N
     third = other.run("consumer_a").passed()
     assert [e["verb"] for e in third.events("consumer_a")] == ["got"]
     assert before == {p: p.stat().st_ino for p in other.cache.rglob("*.qcow2")}
+
+
+def test_states_of_running_vms_are_memory_and_all_images(running: Job, pool: Path) -> None:
+    done = [(event["verb"], event["object"]) for event in running.events("two_disks")]
+    objects = ("vm2/image1", "vm2/image1", "vm2/image2", "vm2")
+    assert done == [("set", "vm2"), *(("published", name) for name in objects)]
+    assert backing(state(pool, "ready")) == "customize.qcow2"
+    assert backing(pool / "vm2" / "image2" / "two_disks.qcow2") == ""
+    for image in ("image1", "image2"):
+        sound(pool / "vm2" / image / "two_disks.qcow2")
+    assert (pool / "vm1" / "ready.state").exists() and (pool / "vm2" / "two_disks.state").exists()
+
+
+def test_running_vms_go_on_elsewhere_each_from_its_own_state(running: Job, pool: Path) -> None:
+    other = Worker(pool.parent / "going-on", pool)
+    second = other.run("two_vms").passed()
+    got = [event for event in second.events("two_vms") if event["verb"] == "got"]
+    assert {(event["object"], event["state"]) for event in got} == {
+        *(("vm1", "ready"), ("vm1/image1", "ready")),
+        *((name, "two_disks") for name in ("vm2", "vm2/image1", "vm2/image2")),
+    }
+    for ram in ("vm1/ready.state", "vm2/two_disks.state"):
+        assert (other.cache / ram).read_bytes() == (pool / ram).read_bytes()
+
+
+def test_guest_that_lacks_a_trace_fails_its_test(running: Job, worker: Worker) -> None:
+    config = worker.config(
+        "lacks.cfg", "include tests.cfg\nresumed:\n    memory_wanted = ready never_said\n"
+    )
+    job = worker.run("resumed", config=config)
+    assert job.statuses() == ["FAIL"] and job.status == 1
+    reason = job.test("resumed")["fail_reason"]
+    assert reason == "'echo $remembered_never_said' in vm1 says '', not 'never_said'"
 
 
 def test_list_and_backends(job: Job, worker: Worker, pool: Path) -> None:

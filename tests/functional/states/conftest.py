@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bare import BareVm, bare_vm
 from tests.support.vms import Lab
+from tests.support.vmstates import TWO, params
 
 
 @pytest.fixture
@@ -21,3 +23,20 @@ def memory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def bare(lab: Lab) -> Iterator[BareVm]:
+    """A running vm without a guest, with one image."""
+    lab.make_image()
+    with bare_vm(params(lab)) as vm:
+        yield vm
+
+
+@pytest.fixture
+def twin(lab: Lab) -> Iterator[BareVm]:
+    """The same with two images."""
+    for image in TWO["images"].split():
+        lab.make_image(image=image)
+    with bare_vm(params(lab, **TWO)) as vm:
+        yield vm

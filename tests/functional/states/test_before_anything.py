@@ -29,7 +29,7 @@ from tests.support.vms import holds, write
         ({"set_state_images": "s", "set_cascade": "perhaps"}, SettingRefused),
         ({"set_state_images": "s", "update_pool_timeout": "soon"}, SettingRefused),
         ({"set_state_images": "s", "states_images": "tape"}, BackendUnknown),
-        ({"get_state_vms": "s", "skip_types": ""}, BackendUnknown),
+        ({"get_state_vms": "s", "states_vms": "tape", "skip_types": ""}, BackendUnknown),
     ],
 )
 def test_requests_are_checked_before_a_test(lab, params, error):

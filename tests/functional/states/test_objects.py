@@ -110,6 +110,13 @@ def test_skip_types_by_the_whole_type_or_its_last_part(asked, skip, expected):
     assert [name for name, *_ in asked] == expected
 
 
+@pytest.mark.parametrize(("skip", "left"), [("nets/vms/images", "vm1"), ("nets/vms", "vm1/image1")])
+def test_skip_types_with_nets_in_a_suite_without(asked, skip, left):
+    """As the control files of avocado-i2n have them."""
+    go(get_state="s", skip_types=skip)
+    assert [name for name, *_ in asked] == [left]
+
+
 def test_readonly_images_have_no_states(asked):
     go(get_state_images="s", images="image1 cd", image_readonly_cd="yes")
     assert names(asked) == ["vm1/image1:s"]

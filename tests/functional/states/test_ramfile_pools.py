@@ -1,0 +1,305 @@
+"""States of running vms in pools: a RAM file and image states that belong to it, or nothing."""
+
+import shutil
+
+import pytest
+from avocado.core import exceptions
+
+from avocado_pool_plugin.core.errors import (
+    FileCorrupt,
+    ParentChanged,
+    PoolError,
+    StateNeeded,
+)
+from avocado_pool_plugin.core.layout import META
+from avocado_pool_plugin.states import setup
+from tests.support import states
+from tests.support.bare import BareVm
+from tests.support.images import edit
+from tests.support.states import OWN, SHARED, doing, leftovers, other, stamp, trash
+from tests.support.vms import backing, holds, sound, tool, write
+from tests.support.vmstates import (
+    TWO,
+    be,
+    ended,
+    get,
+    is_,
+    params,
+    passport,
+    put,
+    ram,
+    shared_ram,
+    show,
+    shown,
+    unset,
+)
+
+
+@pytest.fixture
+def far(lab):
+    """Another worker: a cache, images and a vm of its own that is off, the same pool."""
+    found = other(lab)
+    found.vm = BareVm(params(found, **TWO).object_params("vm1"))
+    yield found
+    found.vm.stop()
+
+
+def marks(path):
+    return dict(passport(path).images)
+
+
+def test_a_published_state_is_resumed_elsewhere(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "a", **TWO)
+    be(twin, 2)
+    put(lab, twin, "b", **TWO)
+    be(twin, 3)
+    for state, pattern in (("b", 2), ("a", 1)):
+        get(far, far.vm, state, **TWO)
+        assert is_(far.vm, pattern)
+    assert show(far, **TWO, **OWN) == ["a", "b"]
+    be(far.vm, 4)
+    put(far, far.vm, "c", **TWO)
+    ended(far, far.vm, 4)
+    get(lab, twin, "c", **TWO)
+    assert is_(twin, 4) and backing(lab.state("c")) == "a.qcow2"
+
+
+def test_digests_of_images_travel_with_the_record(lab, twin, far):
+    """In the cache nobody has read the images; who publishes them has."""
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    here, there, copied = marks(ram(lab, "s")), marks(shared_ram(lab, "s")), marks(ram(far, "s"))
+    assert set(here) == {"image1", "image2"}
+    for image in here:
+        assert here[image].digest is None
+        assert there[image].digest == copied[image].digest is not None
+        assert len({known[image].generation for known in (here, there, copied)}) == 1
+    assert passport(ram(lab, "s")).machine == passport(ram(far, "s")).machine
+
+
+def test_what_is_equal_is_not_sent_again(lab, twin, far):
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    before = stamp(ram(far, "s")), stamp(shared_ram(lab, "s"))
+    with doing() as done:
+        get(far, far.vm, "s", **TWO)
+        put(lab, None, "s", **TWO, **SHARED)
+    assert (stamp(ram(far, "s")), stamp(shared_ram(lab, "s"))) == before
+    assert not [what for what in done if "fetched" in what or "published" in what]
+
+
+def test_a_replaced_version_is_fetched(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    be(far.vm, 9)
+    for pattern in (2, 3):
+        be(twin, pattern)
+        put(lab, twin, "s", **TWO)
+    with pytest.raises(StateNeeded, match="in use by a running QEMU"):
+        get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 9), "it runs on the version that would go"
+    far.vm.stop()
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 3)
+    assert trash(ram(far, "s").parent) == ["s.state"]
+    be(far.vm, 4)
+    ended(far, far.vm, 4)
+
+
+def test_the_pool_has_a_state_of_another_worker(lab, twin, far):
+    """Both made it; the last one counts, as a whole."""
+    for image in ("image1", "image2"):
+        far.make_image(image=image)
+    far.vm.create()
+    be(far.vm, 7)
+    put(far, far.vm, "s", **TWO)
+    far.vm.stop()
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 1)
+
+
+@pytest.mark.parametrize("where", ["cache", "pool"])
+def test_an_image_state_of_that_name_is_replaced(lab, twin, where):
+    lab.make_image("vm2")
+    write(lab.image("vm2"), 7)
+    scope = OWN if where == "cache" else {}
+    states.put(lab, "s", vms="vm2", object_id_vm2="vm1", **scope)
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    assert holds(lab.state("s"), 1) and holds(lab.shared("s"), 1)
+    assert "s.qcow2" in trash((lab.state("s") if where == "cache" else lab.shared("s")).parent)
+    get(lab, twin, "s", **TWO)
+    assert is_(twin, 1)
+
+
+def test_what_others_stand_on_in_the_pool_is_not_replaced(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    be(far.vm, 2)
+    put(far, far.vm, "on-top", **TWO)
+    be(twin, 3)
+    with pytest.raises(StateNeeded, match=r"on-top\.qcow2"):
+        put(lab, twin, "s", **TWO)
+    assert twin.status() == "running"
+    be(twin, 4)
+    ended(lab, twin, 4)
+    for state, pattern in (("s", 1), ("on-top", 2)):
+        get(far, far.vm, state, **TWO)
+        assert is_(far.vm, pattern)
+
+
+def test_with_cascade_it_is(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    put(far, far.vm, "on-top", **TWO)
+    be(twin, 3)
+    put(lab, twin, "s", **TWO, set_cascade="yes")
+    assert show(lab, **TWO, **SHARED) == ["s"]
+    assert set(trash(shared_ram(lab, "s").parent)) == {"s.state", "on-top.state"}
+    far.vm.stop()
+    get(far, far.vm, "s", **TWO, get_cascade="yes")
+    assert is_(far.vm, 3)
+
+
+def test_a_copy_that_somebody_made_by_hand(lab, twin, far):
+    """Its image states have the same content, and other generations."""
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    for image in ("image1", "image2"):
+        target = far.state("s", image=image)
+        target.parent.mkdir(parents=True)
+        shutil.copy(lab.shared("s", image=image), target)
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 1)
+    shutil.copytree(lab.pool, far.pool / "by-hand", ignore=shutil.ignore_patterns(META))
+    far.pool = far.pool / "by-hand"
+    shutil.rmtree(far.cache)
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 1)
+
+
+def test_a_pool_to_be_linked(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    link = {"shared_pool": f":{lab.pool};"}
+    get(far, far.vm, "s", **TWO, **link)
+    assert is_(far.vm, 1)
+    assert ram(far, "s").is_symlink() and far.state("s").is_symlink()
+    before = stamp(shared_ram(lab, "s"))
+    be(far.vm, 5)
+    with pytest.raises(PoolError):
+        put(far, far.vm, "s", **TWO, **link)
+    assert stamp(shared_ram(lab, "s")) == before, "it can't be replaced, a vm runs on it"
+    be(far.vm, 2)
+    put(far, far.vm, "t", **TWO, **OWN)
+    be(far.vm, 3)
+    get(far, far.vm, "t", **TWO, **OWN)
+    assert is_(far.vm, 2)
+    get(lab, twin, "s", **TWO)
+    assert is_(twin, 1)
+
+
+def test_half_of_a_state_in_the_pool_is_none(lab, twin, far):
+    """Images come before the RAM file: a publish that was cut off shows nothing."""
+    put(lab, twin, "s", **TWO)
+    shared_ram(lab, "s").unlink()
+    assert show(far, **TWO) == []
+    with pytest.raises(exceptions.TestAbortError, match="does not exist"):
+        get(far, far.vm, "s", **TWO)
+    put(lab, None, "s", **TWO, **SHARED)
+    get(far, far.vm, "s", **TWO)
+    assert far.vm.status() == "running"
+
+
+def test_images_of_another_state_beside_the_pools_ram_file(lab, twin, far):
+    """A RAM file that was left beside image states that were replaced by hand is not fetched."""
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    replaced = lab.shared("s")
+    replaced.unlink()
+    (replaced.parent / META / "s.qcow2.json").unlink()
+    tool("qemu-img", "create", "-q", "-f", "qcow2", replaced, "16M")
+    write(replaced, 5)
+    with pytest.raises(ParentChanged, match="another state of image1"):
+        get(far, far.vm, "s", **TWO)
+    assert show(far, **TWO, **OWN) == [] and not far.vm.is_alive()
+    assert leftovers(far.root) == []
+
+
+def test_a_damaged_ram_file_in_the_pool(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    edit(shared_ram(lab, "s"), 4096, b"damage")
+    with pytest.raises(FileCorrupt, match=r"s\.state is corrupt"):
+        get(far, far.vm, "s", **TWO)
+    assert show(far, **TWO, **OWN) == []
+    get(lab, twin, "s", **TWO)
+    assert is_(twin, 1), "the cache has what it was recorded to be"
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 1), "a set repairs it"
+
+
+def test_from_pool_to_cache_without_any_vm(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, None, "s", **TWO, **SHARED)
+    assert show(far, **TWO, **OWN) == ["s"] and not far.image().exists()
+    shutil.rmtree(lab.pool)
+    get(far, far.vm, "s", **TWO, **OWN)
+    assert is_(far.vm, 1)
+
+
+def test_unset_in_the_pool(lab, twin, far):
+    for pattern, state in ((1, "a"), (2, "b")):
+        be(twin, pattern)
+        put(lab, twin, state, **TWO)
+    with pytest.raises(StateNeeded, match=r"b\.qcow2"):
+        unset(lab, twin, "a", **TWO, **SHARED)
+    assert show(lab, **TWO, **SHARED) == ["a", "b"], "nothing is removed then"
+    unset(lab, twin, "b", **TWO, **SHARED)
+    assert show(lab, **TWO, **SHARED) == ["a"] and shown(lab, **TWO, **SHARED) == ["a", "a"]
+    assert show(lab, **TWO, **OWN) == ["a", "b"]
+    get(far, far.vm, "a", **TWO)
+    assert is_(far.vm, 1)
+
+
+def test_a_set_that_reaches_the_pool_only(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO, **OWN)
+    assert not lab.pool.exists()
+    put(lab, None, "s", **TWO, **SHARED)
+    for image in ("image1", "image2"):
+        sound(lab.shared("s", image=image))
+    get(far, far.vm, "s", **TWO)
+    assert is_(far.vm, 1)
+
+
+def test_a_pool_that_fails_does_not_undo_the_cache(lab, twin):
+    lab.pool.write_text("no directory")
+    be(twin, 1)
+    with pytest.raises(PoolError):
+        put(lab, twin, "s", **TWO)
+    assert twin.status() == "running" and show(lab, **TWO, **OWN) == ["s"]
+    be(twin, 2)
+    ended(lab, twin, 2)
+
+
+def test_an_image_state_of_another_worker_does_not_replace_one_under_a_ram_file(
+    lab, twin, far, caplog
+):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    for image in ("image1", "image2"):
+        write(far.make_image(image=image), 9)
+    setup.set_states(params(far, set_state_images="s", **TWO))
+    assert "kept as it is, others stand on it" in caplog.text and "s.state" in caplog.text
+    assert show(far, **TWO, **OWN) == shown(far, **TWO, **OWN) == []
+    get(lab, twin, "s", **TWO)
+    assert is_(twin, 1)
