@@ -10,8 +10,8 @@ from avocado_pool_plugin.graph import working
 from avocado_pool_plugin.graph.model import Made, Node, Want
 from avocado_pool_plugin.params import flag, scopes
 from avocado_pool_plugin.states.images import object_id
+from avocado_pool_plugin.states.objects import stateful_objects
 from avocado_pool_plugin.states.requests import asks_for_states
-from avocado_pool_plugin.states.setup import stateful_objects
 
 #: What is done with a state, and the params that ask for it.
 _ASKS = {"get": ("get", "pop"), "set": ("set", "push"), "unset": ("unset", "pop")}
