@@ -44,7 +44,7 @@ def to_be_started(params: Any, vm: Any, directory: str) -> dict[str, str]:
     Return the entries of a vm as Avocado-VT would start it now, as far as that can be told.
 
     :param params: of the vm
-    :param vm: virttest's vm, if there is one already
+    :param vm: virttest's vm that is started again as it was; None for one that is made first
     :param directory: where virttest looks for relative paths
     """
     from virttest.utils_misc import get_qemu_binary
@@ -61,9 +61,16 @@ def to_be_started(params: Any, vm: Any, directory: str) -> dict[str, str]:
 
 
 def _command(params: Any, vm: Any, directory: str) -> str:
-    """Return the command line that virttest would start, empty if that can't be told before."""
+    """
+    Return the command line that virttest would start, empty if that can't be told before.
+
+    A vm that was started is started with the same devices again. To find them out takes QEMU to be
+    asked some twenty times.
+    """
     from virttest.qemu_vm import VM
 
+    if vm is not None and vm.devices is not None:
+        return str(vm.devices.cmdline())
     try:
         probe = vm or VM(params["vms"], params, directory, None)
         devices, _ = probe.make_create_command(params["vms"], params, directory)

@@ -19,7 +19,7 @@ from avocado_pool_plugin.states.live import Live
 from avocado_pool_plugin.states.monitor import Monitor
 from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
 from avocado_pool_plugin.states.rooted import RootSourcedStateBackend, replaced
-from avocado_pool_plugin.states.running import RunningRoot, is_alive, writable_images
+from avocado_pool_plugin.states.running import RunningRoot, end, is_alive, writable_images
 from avocado_pool_plugin.states.sourced import SourcedStateBackend
 from avocado_pool_plugin.states.vmsave import Order, save
 
@@ -75,7 +75,7 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
             )
         if is_alive(object):
             LOG.info("ending what runs in vm %r, it is to be in state %r", params["vms"], state)
-            object.destroy(gracefully=False)
+            end(object)
         cls._get_images(params)
         if reason:
             title = _title(params)
@@ -101,7 +101,8 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
             f"image {name!r} is in another state than the one that belongs to the RAM file"
             for name in sorted(strange)
         ]
-        expected = machine.to_be_started(params, vm, restoring.directory(vm))
+        again = None if settings.flag(params, restoring.LATER_PARAM) else vm
+        expected = machine.to_be_started(params, again, restoring.directory(vm))
         return "; ".join([*problems, *info.passport.mismatches(expected)])
 
     @classmethod

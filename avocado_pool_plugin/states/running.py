@@ -1,6 +1,10 @@
 """Running vms, which is what the root states of vm backends are; shared by the backends."""
 
+import contextlib
 import logging
+import os
+import signal
+import time
 from typing import Any
 
 from avocado_pool_plugin import params as settings
@@ -9,6 +13,9 @@ from avocado_pool_plugin.states import images
 from avocado_pool_plugin.states.imageroot import all_exist, make_image
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: Seconds that a killed QEMU may take to be gone, and between two looks.
+_DYING, _POLL = 5.0, 0.01
 
 
 class RunningRoot:
@@ -84,6 +91,20 @@ def start(vm: Any) -> None:
         vm.create()
     except VMError as error:
         raise VmNotRunning(f"vm {vm.name!r} could not be started: {error}") from error
+
+
+def end(vm: Any) -> None:
+    """
+    End a vm whose present and images are about to be replaced.
+
+    It is killed: asked to quit, it takes Avocado-VT half a second or more to see that it did.
+    """
+    with contextlib.suppress(ProcessLookupError, TypeError):
+        os.kill(vm.get_pid(), signal.SIGKILL)
+    deadline = time.monotonic() + _DYING
+    while not vm.is_dead() and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    vm.destroy(gracefully=False)
 
 
 def _counts(params: Any) -> bool:

@@ -52,6 +52,9 @@ def test_a_device_more_or_less_is_a_mismatch() -> None:
 def test_devices_that_are_not_known_are_not_compared() -> None:
     known = {name: value for name, value in MACHINE.items() if not name.startswith("device ")}
     assert passport().mismatches(known) == []
+    del known["CPU model"]
+    assert passport().mismatches(known) == [], "nor is anything else that is not known"
+    assert passport().mismatches({**known, "memory": "1 MiB"}) != []
 
 
 @pytest.mark.parametrize(

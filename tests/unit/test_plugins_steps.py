@@ -271,8 +271,11 @@ def test_clean_leaves_nothing_in_the_cache_and_all_in_the_pool(lab):
         write(lab.image(), number)
         assert states.SET(of(lab, f"set_state={state}")) == 0
     other = lab.make_image("vm2")
+    ram = lab.cache / "vm1" / "b.state"
+    ram.write_bytes(b"RAM of a vm that was saved with image state b")
     assert states.clean(of(lab)) == 0
     assert not lab.image().exists() and other.exists()
+    assert not ram.exists(), "without its images it is of no use"
     left = [path for path in lab.cache.rglob("*.qcow2") if META not in path.parts]
     assert left == []
     assert all(lab.shared(state).exists() for state in "abc")
