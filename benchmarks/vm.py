@@ -78,7 +78,7 @@ def _pause_row(guest: str, found: Measured, *others: str) -> Row:
     more = statistics.median(
         mine - other for mine, other in zip(paused.seconds, written.seconds, strict=True)
     )
-    parts = [f"{more:+.2f} s", f"dd without fsync {show(cached.median)}", *others]
+    parts = [f"{more * 1000:+.0f} ms", f"dd without fsync {show(cached.median)}", *others]
     return Row(
         f"pause of the guest by a set, {guest}",
         f"<= dd of the RAM file with fsync + {_PAUSE_AIM} s",

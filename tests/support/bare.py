@@ -41,6 +41,15 @@ class _Qemu(subprocess.Popen[bytes]):
         return self.said.read().decode()
 
 
+class _Monitor(QMPMonitor):
+    """Avocado-VT's, which sleeps for a tenth of a second if it is not greeted at once."""
+
+    def _read_objects(self, *args: Any) -> Any:
+        if self._greeting is None:
+            self._data_available(1.0)
+        return super()._read_objects(*args)
+
+
 class _Devices:
     """What Avocado-VT made a command line of."""
 
@@ -97,6 +106,9 @@ class BareVm(Machine):
             return False
         return stat.rpartition(")")[2].split()[0] not in "ZX"
 
+    def is_dead(self) -> bool:
+        return not self.is_alive()
+
     def create(
         self, migration_mode: str | None = None, migration_fd: int | None = None, **_: Any
     ) -> None:
@@ -120,7 +132,7 @@ class BareVm(Machine):
         while self.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(MonitorError):
                 where = {"monitor_filename": str(self._socket)}
-                self.monitors = [QMPMonitor(self, "qmp1", where)]
+                self.monitors = [_Monitor(self, "qmp1", where)]
                 return
             time.sleep(0.01)
         process = self.process
@@ -128,6 +140,9 @@ class BareVm(Machine):
         raise VMCreateError("qemu", process.wait(), process.get_output())
 
     def disconnect(self) -> None:
+        """Let another process connect to the monitor, of which there is one at a time."""
+        for monitor in self.monitors:
+            monitor._close_sock()
         self.monitors = []
 
     def pause(self) -> None:
@@ -166,7 +181,8 @@ def _disk(params: Any, path: str, slot: str) -> list[str]:
     path = path.replace(",", ",,")
     file = f"node-name=file_{name},driver=file,auto-read-only=on,discard=unmap,filename={path}"
     node = f"node-name=drive_{name},driver=qcow2,{mode},file=file_{name}"
-    device = f"virtio-blk-pci,id={name},drive=drive_{name},bus=pci.0,addr={slot}"
+    bus = "pcie.0" if params["machine_type"] == "q35" else "pci.0"
+    device = f"virtio-blk-pci,id={name},drive=drive_{name},bus={bus},addr={slot}"
     device += f",{params['blk_extra_params']}" if params.get("blk_extra_params") else ""
     return ["-blockdev", file, "-blockdev", node, "-device", device]
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from avocado_pool_plugin.core import knowledge
 from avocado_pool_plugin.core.passport import Passport
-from avocado_pool_plugin.core.records import read_record
 from avocado_pool_plugin.states import setup
 from tests.support.bare import MACHINE, BareVm
 from tests.support.machines import Env
@@ -63,10 +63,10 @@ def shared_ram(lab: Lab, state: str) -> Path:
 
 
 def passport(path: Path) -> Passport:
-    """Return the passport in the record of a RAM file."""
-    record = read_record(str(path))
-    assert record is not None and record.info.passport is not None, path
-    return record.info.passport
+    """Return the passport of a RAM file."""
+    known = knowledge.peek(str(path))
+    assert known is not None and known.info.passport is not None, path
+    return known.info.passport
 
 
 def be(vm: BareVm, pattern: int, at: str = "0") -> None:

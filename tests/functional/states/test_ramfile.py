@@ -6,8 +6,8 @@ import pytest
 from avocado.core import exceptions
 
 from avocado_pool_plugin.core.errors import FileCorrupt, VmNotRunning, VmStateRefused
-from avocado_pool_plugin.states import report, restoring, setup
-from tests.support.bare import bare_vm
+from avocado_pool_plugin.states import machine, report, restoring, setup
+from tests.support.bare import BareVm, bare_vm
 from tests.support.images import edit
 from tests.support.machines import Env
 from tests.support.states import OWN, leftovers, trash
@@ -224,7 +224,17 @@ def test_without_an_environment(lab, bare):
     assert holds(lab.image(), 2), "the image is not got either"
 
 
-def test_before_a_test_avocado_vt_starts_it(lab, bare):
+@pytest.fixture
+def told(monkeypatch):
+    """What Avocado-VT would start is what a test's own vm would."""
+
+    def command(asked, *_):
+        return BareVm(asked).make_create_command("vm1", asked, "/")[0].cmdline()
+
+    monkeypatch.setattr(machine, "_command", command)
+
+
+def test_before_a_test_avocado_vt_starts_it(lab, bare, told):
     """It is told how by params; the hooks let the guest go on when it was started."""
     be(bare, 1)
     put(lab, bare, "s")
@@ -243,7 +253,7 @@ def test_before_a_test_avocado_vt_starts_it(lab, bare):
     assert is_(bare, 1)
 
 
-def test_a_get_that_boots_forgets_one_that_resumes(lab, bare):
+def test_a_get_that_boots_forgets_one_that_resumes(lab, bare, told):
     put(lab, bare, "s")
     bare.stop()
     get(lab, bare, "s", start_later="yes")

@@ -1,13 +1,13 @@
 """On which machines a vm state is resumed: on those it was saved from, and no others."""
 
+import contextlib
 import json
-from dataclasses import replace
 
 import pytest
 
 from avocado_pool_plugin.core.errors import ToolFailed, VmStateRefused
 from avocado_pool_plugin.core.layout import META
-from avocado_pool_plugin.core.passport import ACCELERATOR, CPU, QEMU, Passport
+from avocado_pool_plugin.core.passport import QEMU
 from avocado_pool_plugin.states import machine
 from avocado_pool_plugin.states.monitor import Monitor
 from tests.support.bare import MACHINE, bare_vm
@@ -35,9 +35,19 @@ def wrapper(tmp_path, *replies):
 
 def refused(lab, vm, match, **more):
     """Make sure that a state is refused on another machine, and nothing touched."""
+    starts = vm.starts
     with pytest.raises(VmStateRefused, match=match):
         get(lab, vm, "s", **OWN, **more)
-    assert is_(vm, 2) and vm.starts == 1
+    assert is_(vm, 2) and vm.starts == starts
+
+
+@contextlib.contextmanager
+def another(lab, vm, **more):
+    """Start the same images on another machine."""
+    vm.stop()
+    with bare_vm(params(lab, **more)) as found:
+        found.remember(2)
+        yield found
 
 
 OTHER = {
@@ -51,35 +61,34 @@ OTHER = {
     "device pci.0 0x2 was virtio-blk-pci, now it is virtio-blk-pci,write-cache=off": {
         "blk_extra_params": "write-cache=off"
     },
+    r"memory was.*; virtual CPUs was.*; set the state again": {"mem": "48", "smp": "2"},
 }
 
 
 @pytest.mark.parametrize("match", OTHER)
 def test_another_machine(lab, vm, match):
-    refused(lab, vm, match, **OTHER[match])
+    with another(lab, vm, **OTHER[match]) as other:
+        refused(lab, other, match, **OTHER[match])
     get(lab, vm, "s", **OWN)
     assert is_(vm, 1)
 
 
-def test_all_differences_are_told(lab, vm):
-    refused(lab, vm, "memory was.*; virtual CPUs was", mem="48", smp="2")
-    refused(lab, vm, "vm_state_mismatch = boot", mem="48")
-
-
 def test_by_request_it_is_booted_on_another_machine(lab, vm, caplog):
-    vm.params["mem"] = "48"
-    get(lab, vm, "s", **OWN, mem="48", vm_state_mismatch="boot")
-    assert "booted, not resumed: memory was 32 MiB" in caplog.text
-    assert vm.status() == "running" and vm.starts == 2
-    assert vm.holds(1) and vm.remembers() not in (1, 2), "the disk is there, the rest started anew"
+    more = {"mem": "48", "vm_state_mismatch": "boot"}
+    with another(lab, vm, **more) as other:
+        get(lab, other, "s", **OWN, **more)
+        assert "booted, not resumed: memory was 32 MiB" in caplog.text
+        assert other.status() == "running" and other.starts == 2
+        assert other.holds(1), "the disk is there"
+        assert other.remembers() not in (1, 2), "the rest started anew"
 
 
 def test_a_device_that_is_gone(lab, vm):
-    vm.stop()
-    with bare_vm(params(lab, extra_params="-device virtio-rng-pci")) as other:
-        put(lab, other, "t", **OWN)
-        with pytest.raises(VmStateRefused, match=r"device virtio-rng-pci .*now it is not there"):
-            get(lab, other, "t", **OWN, extra_params="")
+    with another(lab, vm, extra_params="-device virtio-rng-pci") as other:
+        put(lab, other, "s", **OWN, set_cascade="yes")
+    vm.create()
+    vm.remember(2)
+    refused(lab, vm, r"device virtio-rng-pci .*now it is not there")
 
 
 # -- versions of QEMU -----------------------------------------------------------------------------
@@ -117,12 +126,13 @@ def test_a_later_version_has_the_same_versioned_machine(lab, tmp_path):
 
 
 def test_the_alias_of_a_machine_moves_on(lab, vm, tmp_path):
-    """``pc`` of a later QEMU is another machine."""
+    """``pc`` of a later QEMU is another machine; the versioned name is the same one."""
     later = wrapper(tmp_path, ("-machine help", "pc   Standard PC (alias of pc-i440fx-99.0)"))
     refused(lab, vm, "machine type was pc-i440fx-.*, now it is pc-i440fx-99.0", qemu_binary=later)
     kind = dict(passport(ram(lab, "s")).machine)["machine type"]
-    get(lab, vm, "s", **OWN, machine_type=kind)
-    assert is_(vm, 1)
+    with another(lab, vm, machine_type=kind) as other:
+        get(lab, other, "s", **OWN, machine_type=kind)
+        assert is_(other, 1)
 
 
 def test_a_qemu_that_does_not_tell_its_version(lab, vm, tmp_path):
@@ -171,68 +181,42 @@ def test_no_record_at_all(lab, vm, caplog):
 # -- what is compared -----------------------------------------------------------------------------
 
 
-def test_what_runs_is_what_would_be_started(lab, vm):
-    """All entries are known of a vm before it is started, its devices as well."""
+def test_what_runs_is_what_would_be_started_again(lab, vm):
     running = machine.running(vm, Monitor.of(vm, "vm1"))
-    asked = params(lab).object_params("vm1")
-    asked["vms"] = "vm1"
-    assert machine.to_be_started(asked, vm, "/") == running
+    assert machine.to_be_started(vm.params, vm, "/") == running
     assert running["device pci.0 0x2"] == "virtio-blk-pci"
     assert running["accelerator"] == "tcg" and running["memory"] == "32 MiB"
+
+
+def told(lab, **more):
+    """Return what is known of the vm that Avocado-VT will make."""
+    needed = {"vm_type": "qemu", "drive_format": "virtio", "display": "nographic", "nics": ""}
+    asked = params(lab, **needed, monitors="qmp1", monitor_type="qmp", **more)
+    own = asked.object_params("vm1")
+    own["vms"] = "vm1"
+    return machine.to_be_started(own, None, "/")
 
 
 def test_avocado_vt_tells_what_it_would_start(lab):
     """Without any vm there yet; for this it has to make the command line by itself."""
     lab.make_image()
-    more = {"vm_type": "qemu", "drive_format": "virtio", "display": "nographic", "nics": ""}
-    asked = params(lab, **more, monitors="qmp1", monitor_type="qmp").object_params("vm1")
-    asked["vms"] = "vm1"
-    found = machine.to_be_started(asked, None, "/")
+    found = told(lab)
     assert found["memory"] == "32 MiB" and found["accelerator"] == "tcg"
     assert [kind for kind in found.values() if kind.startswith("virtio-blk-pci")]
+    assert found["virtual CPUs"].startswith("1")
 
 
 def test_a_command_line_that_can_not_be_told(lab, vm, monkeypatch):
     """Then what only it says is not compared; what the params say is."""
+    then = passport(ram(lab, "s"))
 
-    def fails(*args):
+    def fails(*args, **named):
         raise KeyError("no such thing")
 
-    monkeypatch.setattr(vm, "make_create_command", fails)
-    refused(lab, vm, "memory was 32 MiB, now it is 48 MiB;", mem="48")
-    refused(lab, vm, "machine type was pc-i440fx-.*, now it is pc-q35-", machine_type="q35")
-    with pytest.raises(KeyError):
-        get(lab, vm, "s", **OWN)
-    monkeypatch.undo()
-    get(lab, vm, "s", **OWN)
-    assert is_(vm, 1)
-
-
-PASSPORT = Passport.of({QEMU: "7.2.1", CPU: "max", ACCELERATOR: "tcg", "memory": "1 MiB"}, {})
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "cpu", "now", "fits"),
-    [
-        ("tcg", "max", "7.2.22", True),
-        ("tcg", "max", "8.0.0", False),
-        ("tcg", "max,+x", "8.0.0", False),
-        ("tcg", "Haswell", "8.0.0", True),
-        ("tcg", "Haswell", "7.10.0", True),
-        ("tcg", "Haswell", "6.2.0", False),
-        ("kvm", "host", "8.0.0", True),
-        ("kvm", "host", "7.1.9", False),
-    ],
-)
-def test_versions_that_fit(accelerator, cpu, now, fits):
-    then = {**dict(PASSPORT.machine), ACCELERATOR: accelerator, CPU: cpu}
-    found = replace(PASSPORT, machine=tuple(then.items())).mismatches({**then, QEMU: now})
-    assert (found == []) == fits
-    assert fits or found == [f"QEMU version was 7.2.1, now it is {now}"]
-
-
-def test_of_a_machine_without_any_device_only_what_is_known_is_compared():
-    then = Passport.of({**dict(PASSPORT.machine), "device pci.0 0x2": "virtio-blk-pci"}, {})
-    assert then.mismatches({QEMU: "7.2.1", "memory": "1 MiB"}) == []
-    assert then.mismatches({"memory": "2 MiB"}) == ["memory was 1 MiB, now it is 2 MiB"]
-    assert len(then.mismatches({**dict(PASSPORT.machine), "device pci.0 0x3": "e1000"})) == 2
+    monkeypatch.setattr("virttest.qemu_vm.VM.make_create_command", fails)
+    assert then.mismatches(told(lab)) == []
+    assert then.mismatches(told(lab, mem="1G")) == ["memory was 32 MiB, now it is 1024 MiB"]
+    assert len(then.mismatches(told(lab, machine_type="q35"))) == 1
+    vm.stop()
+    with pytest.raises(VmStateRefused, match="memory was 32 MiB, now it is 48 MiB"):
+        get(lab, None, "s", **OWN, mem="48", start_later="yes")

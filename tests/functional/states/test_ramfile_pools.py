@@ -128,6 +128,7 @@ def test_an_image_state_of_that_name_is_replaced(lab, twin, where):
     write(lab.image("vm2"), 7)
     scope = OWN if where == "cache" else {}
     states.put(lab, "s", vms="vm2", object_id_vm2="vm1", **scope)
+    lab.image("vm2").unlink()
     be(twin, 1)
     put(lab, twin, "s", **TWO)
     assert holds(lab.state("s"), 1) and holds(lab.shared("s"), 1)
