@@ -25,8 +25,8 @@ LOG = logging.getLogger("avocado." + __name__)
 #: Types of objects whose states are dealt with while vms are off, and while they run.
 _OFF_SKIPS = "nets vms"
 _ON_SKIPS = "images"
-#: Types that are left out while states are got that vms are started from.
-_BEFORE_START_SKIPS = "nets images"
+#: Types that are left out where it is about vms that are started from files.
+_OF_FILES_SKIPS = "nets images"
 
 
 def install(test: Any, params: Any) -> None:
@@ -116,7 +116,7 @@ class StateHooks:
         elsewhere = self._call_user("preprocess_vm_on_hook", test, params, env)
         if vt_asked.vm_wanted(params, "get", "pop"):
             with self.reported(test):
-                own = self._starts.others(params)
+                own = vt_asked.but_vms(params, self._starts.vms)
                 _states(own, env, _ON_SKIPS, "get", "pop", but=elsewhere)
 
     def post_on(self, test: Any, params: Any, env: Any) -> None:
@@ -127,7 +127,9 @@ class StateHooks:
             return
         with self.reported(test):
             if vt_asked.vm_wanted(params, *vt_asked.LEAVING):
-                _states(params, env, _ON_SKIPS, *vt_asked.LEAVING, but=elsewhere)
+                _states(params, env, _ON_SKIPS, *vt_asked.SAVING, but=elsewhere)
+                later = vt_asked.started_from_files(params, "unset")
+                _states(vt_asked.but_vms(params, later), env, _ON_SKIPS, "unset", but=elsewhere)
             for vm in vt_machines.to_stop(params, env):
                 vt_machines.verify_guest(test, params, env.get_vm(vm))
                 if vt_machines.shut_down(env.get_vm(vm), params.object_params(vm)):
@@ -143,6 +145,9 @@ class StateHooks:
             if self._passed(params):
                 with self.reported(test):
                     _states(params, env, _OFF_SKIPS, *vt_asked.LEAVING, but=elsewhere)
+                    gone = vt_asked.started_from_files(params, "unset")
+                    own = vt_asked.only_vms(params, gone)
+                    _states(own, env, _OF_FILES_SKIPS, "unset", but=elsewhere)
         finally:
             problems = self._held.release(test, params, env)
             self._alone.close()
@@ -233,30 +238,34 @@ class StateHooks:
 
 
 class Starts:
-    """Vms that Avocado-VT starts from RAM files instead of booting them."""
+    """
+    Vms that Avocado-VT starts from RAM files instead of booting them.
+
+    :ivar vms: their names
+    """
 
     def __init__(self) -> None:
-        self._vms: list[str] = []
+        self.vms: list[str] = []
         self._waiting: list[Any] = []
 
     def prepare(self, params: Any, env: Any) -> None:
         """Get the states of vms that have to be there before the vms are started."""
-        if not vt_asked.vm_wanted(params, "get", "pop"):
+        self.vms = vt_asked.started_from_files(params, *vt_asked.GETTING)
+        if not self.vms:
             return
         from avocado_pool_plugin.states import restoring
 
-        self._vms = [vm for vm in params.objects("vms") if vt_asked.before_start(params, vm)]
-        if not self._vms:
-            return
-        own = params.copy()
-        own["vms"], own[restoring.LATER_PARAM] = " ".join(self._vms), "yes"
-        _states(own, env, _BEFORE_START_SKIPS, "get", "pop")
+        own = vt_asked.only_vms(params, self.vms)
+        own[restoring.LATER_PARAM] = "yes"
+        _states(own, env, _OF_FILES_SKIPS, *vt_asked.GETTING)
         self._waiting = restoring.waiting()
         for start in self._waiting:
             params.update(start.params())
 
     def finish(self, params: Any, env: Any) -> None:
         """Let the guests go on where they were saved."""
+        if not self._waiting:
+            return
         from avocado_pool_plugin.states import restoring
 
         while self._waiting:
@@ -266,12 +275,6 @@ class Starts:
                 params.pop(key, None)
             restoring.resume(vm, start)
             os.close(start.fd)
-
-    def others(self, params: Any) -> Any:
-        """Return the params of a test with those vms only that were not started this way."""
-        own = params.copy()
-        own["vms"] = " ".join(vm for vm in params.objects("vms") if vm not in self._vms)
-        return own
 
 
 def _append(path: str, lines: list[dict[str, Any]]) -> None:

@@ -144,8 +144,27 @@ def vm_wanted(params: Any, *verbs: str) -> bool:
     return any(vm_states(params, vm, *verbs) for vm in params.objects("vms"))
 
 
-def before_start(params: Any, vm: str) -> bool:
-    """Return whether a vm's state has to be got before the vm is started."""
-    if not vm_states(params, vm, *GETTING) - set(ROOTS):
-        return False
-    return bool(getattr(_backend(_of_vm(params, vm), "vms"), "before_start", False))
+def started_from_files(params: Any, *verbs: str) -> list[str]:
+    """
+    Return the vms for whose states verbs are asked, and which are started from files to get one.
+
+    These are got before the vm is started, and are best removed when it is gone.
+    """
+    return [
+        vm
+        for vm in params.objects("vms")
+        if vm_states(params, vm, *verbs) - set(ROOTS)
+        and getattr(_backend(_of_vm(params, vm), "vms"), "before_start", False)
+    ]
+
+
+def only_vms(params: Any, vms: list[str]) -> Any:
+    """Return a copy of a test's params with some of its vms."""
+    own = params.copy()
+    own["vms"] = " ".join(vms)
+    return own
+
+
+def but_vms(params: Any, vms: list[str]) -> Any:
+    """Return a copy of a test's params without some of its vms."""
+    return only_vms(params, [vm for vm in params.objects("vms") if vm not in vms])

@@ -42,13 +42,13 @@ def test_a_vm_state_is_about_all_images_that_the_vm_writes_to(tmp_path: Path) ->
 def test_a_root_is_no_state_of_the_images(tmp_path: Path) -> None:
     asked = params(tmp_path, get_state_vms="boot")
     assert not vt_asked.touched(asked, "vm1", "image1", "get")
-    assert not vt_asked.before_start(asked, "vm1")
+    assert vt_asked.started_from_files(asked, "get") == []
 
 
 def test_which_vms_are_got_before_they_are_started(tmp_path: Path) -> None:
     asked = params(tmp_path, get_state_vms="ready", states_vms_vm2="qcow2vt")
-    assert vt_asked.before_start(asked, "vm1")
-    assert not vt_asked.before_start(asked, "vm2")
+    assert vt_asked.started_from_files(asked, "get") == ["vm1"]
+    assert vt_asked.started_from_files(asked, "unset") == []
 
 
 def test_skipped_types_ask_for_nothing(tmp_path: Path) -> None:

@@ -184,3 +184,13 @@ def test_removed_while_the_vm_runs_on_it(worker: Machines, tmp_path: Path) -> No
     worker.do("remove", get_state_vms="ready", memory_wanted="answer", **asked).passed()
     assert not (cache / "vm1" / "ready.state").exists()
     sound(cache / "vm1" / "image1" / "ready.qcow2")
+
+
+def test_removed_when_the_vm_is_gone(worker: Machines, tmp_path: Path) -> None:
+    cache = tmp_path / "removed"
+    shutil.copytree(worker.cache, cache)
+    asked = {"swarm_pool": cache, "pool_scope": "own", "unset_state_vms": "ready"}
+    worker.do("recall", get_state_vms="ready", memory_wanted="answer", **asked).passed()
+    assert not (cache / "vm1" / "ready.state").exists()
+    assert not (cache / "vm1" / "image1" / "ready.qcow2").exists()
+    assert (cache / "vm1" / "image1" / "install.qcow2").exists()
