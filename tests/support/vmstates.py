@@ -8,7 +8,7 @@ from avocado_pool_plugin.core.passport import Passport
 from avocado_pool_plugin.states import setup
 from tests.support.bare import MACHINE, BareVm
 from tests.support.machines import Env
-from tests.support.states import leftovers
+from tests.support.states import contents, leftovers
 from tests.support.vms import Lab, holds, sound
 
 TWO = {"images": "image1 image2"}
@@ -100,3 +100,13 @@ def writes_to(vm: BareVm) -> dict[str, str]:
     """Return the block node that each disk writes to."""
     found = vm.monitor.cmd("query-block")
     return {block["qdev"].split("/")[3]: block["inserted"]["node-name"] for block in found}
+
+
+def files(lab: Lab) -> dict[Path, tuple[int, ...]]:
+    """Return stamps of all in the cache but notes on who uses or has seen what."""
+    found, notes = contents(lab.cache), (".users", ".seen")
+    return {
+        path: stamp
+        for path, stamp in found.items()
+        if path.suffix not in notes and path.parent.suffix not in notes
+    }

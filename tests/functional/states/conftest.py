@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bare import BareVm, bare_vm
+from tests.support.states import other
 from tests.support.vms import Lab
 from tests.support.vmstates import TWO, params
 
@@ -40,3 +41,12 @@ def twin(lab: Lab) -> Iterator[BareVm]:
         lab.make_image(image=image)
     with bare_vm(params(lab, **TWO)) as vm:
         yield vm
+
+
+@pytest.fixture
+def far(lab: Lab) -> Iterator[Lab]:
+    """Another worker: a cache, images and a vm of its own that is off, the same pool."""
+    found = other(lab)
+    found.vm = BareVm(params(found, **TWO).object_params("vm1"))
+    yield found
+    found.vm.stop()

@@ -7,13 +7,13 @@ from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.states import setup
 from tests.support import states
 from tests.support.bare import bare_vm
-from tests.support.images import held_open
-from tests.support.states import OWN, contents, leftovers, trash
-from tests.support.vms import holds, sound, write
+from tests.support.states import OWN, leftovers, trash
+from tests.support.vms import holds, write
 from tests.support.vmstates import (
     TWO,
     be,
     ended,
+    files,
     get,
     is_,
     params,
@@ -35,13 +35,6 @@ def saved(lab, twin):
     be(twin, 2)
     twin.stop()
     return twin
-
-
-def files(lab):
-    """Return stamps of all in the cache but notes on who uses or has seen what."""
-    found, notes = contents(lab.cache), (".users", ".seen")
-    return {path: found[path] for path in found if path.suffix not in notes
-            and path.parent.suffix not in notes}  # fmt: skip
 
 
 def image_state(lab, verb, state, **more):
@@ -240,63 +233,3 @@ def test_with_cascade_they_make_way(lab, family, running):
     ended(lab, family, 8)
     get(lab, family, "a", **BOTH)
     assert is_(family, 9)
-
-
-def test_a_state_further_below_the_vm_is_not_replaced(lab, family):
-    """The vm itself has open what would have to go."""
-    get(lab, family, "b", **BOTH)
-    be(family, 9)
-    before = files(lab)
-    with pytest.raises(StateNeeded, match=r"b\.qcow2 is in use"):
-        put(lab, family, "a", **BOTH, set_cascade="yes")
-    assert files(lab) == before and is_(family, 9)
-    ended(lab, family, 9)
-
-
-# -- other vms of the same variant ----------------------------------------------------------------
-
-
-@pytest.fixture
-def neighbour(lab, saved):
-    """Another vm of the variant that runs from ``s``."""
-    for image in ("image1", "image2"):
-        lab.make_image("vm2", image)
-    more = {**BOTH, "vms": "vm2", "object_id_vm2": "vm1"}
-    with bare_vm(params(lab, **more), start=False, name="vm2") as vm:
-        get(lab, vm, "s", **more)
-        yield vm
-
-
-def test_what_a_neighbour_runs_on_is_not_replaced(lab, saved, neighbour, caplog):
-    saved.create()
-    be(saved, 5)
-    before = files(lab)
-    for cascade in ("no", "yes"):
-        with pytest.raises(StateNeeded, match=r"in use by overlay .*vm2"):
-            put(lab, saved, "s", **BOTH, set_cascade=cascade)
-        assert files(lab) == before and is_(saved, 5)
-    saved.stop()
-    with pytest.raises(StateNeeded, match=r"in use by overlay .*vm2"):
-        unset(lab, saved, "s", **BOTH)
-    assert files(lab) == before
-    saved.create()
-    neighbour.stop()
-    put(lab, saved, "s", **BOTH)
-    assert "s.state is kept as it is" in caplog.text and "vm2-image1" in caplog.text
-    assert files(lab) == before
-    put(lab, saved, "s", **BOTH, set_cascade="yes")
-    assert "vm2-image1" in caplog.text and "is invalid now" in caplog.text
-    get(lab, saved, "s", **BOTH)
-    assert saved.holds(5)
-
-
-def test_a_neighbour_that_somebody_else_started(lab, saved):
-    """Nothing is registered of what it runs on."""
-    before = files(lab)
-    running = held_open(lab.state("s", image="image2"), "-r")
-    with running, pytest.raises(StateNeeded, match="in use by a running QEMU"):
-        unset(lab, saved, "s", **BOTH)
-    assert files(lab) == before
-    unset(lab, saved, "s", **BOTH)
-    for image in ("image1", "image2"):
-        sound(lab.image(image=image))

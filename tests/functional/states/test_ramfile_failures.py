@@ -1,31 +1,26 @@
 """Saves of running vms that fail: the vm goes on as it was, and so does an old state."""
 
+import errno
+
 import pytest
 
 from avocado_pool_plugin.core.errors import (
-    ImageRefused,
+    ImageInUse,
     MonitorRefused,
     SpaceMissing,
-    StateMissing,
-    VmNotRunning,
 )
-from avocado_pool_plugin.states import intents, machine, saving
+from avocado_pool_plugin.states import intents, saving
 from avocado_pool_plugin.states.live import Live
-from tests.support.bare import bare_vm
-from tests.support.mounts import fill, mounted
 from tests.support.states import OWN, contents, leftovers
-from tests.support.vms import tool
 from tests.support.vmstates import (
     TWO,
     be,
     ended,
     get,
     is_,
-    params,
     put,
     ram,
     show,
-    shown,
     writes_to,
 )
 
@@ -110,6 +105,18 @@ def test_after_a_refusal_the_next_save_works(lab, second, monkeypatch):
     assert is_(second, 3)
 
 
+def test_all_disks_get_their_overlays_or_none(lab, second, monkeypatch):
+    """QEMU refuses the last of them."""
+    before, real = writes_to(second), Live.put_on
+    with monkeypatch.context() as patch:
+        patch.setattr(Live, "put_on", lambda live, nodes: real(live, {**nodes, "no": "no"}))
+        with pytest.raises(MonitorRefused, match="refused transaction"):
+            put(lab, second, "new", **BOTH)
+    assert writes_to(second) == before and leftovers(lab.root) == []
+    be(second, 3)
+    ended(lab, second, 3)
+
+
 def test_a_save_on_top_of_another_is_refused(lab, second, monkeypatch):
     """What was made ready for an earlier save in this vm's life stays ready."""
     put(lab, second, "new", **BOTH)
@@ -147,13 +154,18 @@ def test_what_can_not_be_undone_is_taken_back_when_the_vm_has_ended(
 
 def test_images_that_are_merged_back_are_not_merged_again(lab, second, monkeypatch):
     """An overlay that was taken off is gone before the guest writes below it."""
+
+    def refused(*args):
+        be(second, 9)
+        raise MonitorRefused("QEMU does not want to")
+
     with monkeypatch.context() as patch:
-        refuse(patch, "resume")
+        patch.setattr(Live, "keep_by_descriptor", refused)
         # the second disk stays on its overlay
         refuse(patch, "take_off", 1)
         with pytest.raises(MonitorRefused):
             put(lab, second, "new", **BOTH)
-    assert second.status() == "running"
+    assert second.status() == "running" and is_(second, 9)
     be(second, 3)
     second.stop()
     assert show(lab, **BOTH) == ["old"]
@@ -177,6 +189,31 @@ def test_the_note_says_what_to_do_before_anything_is_undone(lab, second, monkeyp
     assert seen == [["begun"], ["begun"]]
 
 
+def test_what_fails_after_the_guest_went_on_is_completed_later(lab, second, monkeypatch):
+    """The images can't be given back any more without what the guest wrote since."""
+    real = saving._commit
+
+    def full(work, disk):
+        if disk.name == "image2":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(work, disk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "_commit", full)
+        with pytest.raises(SpaceMissing, match="free space"):
+            put(lab, second, "new", **BOTH)
+    assert second.status() == "running"
+    be(second, 3)
+    for state in ("new", "newer"):
+        with pytest.raises(ImageInUse, match="end that QEMU"):
+            put(lab, second, state, **BOTH)
+    second.stop()
+    assert show(lab, **BOTH) == ["new", "old"]
+    ended(lab, second, 3)
+    get(lab, second, "new", **BOTH)
+    assert is_(second, 2)
+
+
 def test_a_vm_that_dies_while_it_is_saved(lab, second, monkeypatch):
     def dies(self, *args):
         second.process.kill()
@@ -191,145 +228,3 @@ def test_a_vm_that_dies_while_it_is_saved(lab, second, monkeypatch):
     ended(lab, second, 2)
     get(lab, second, "old", **BOTH)
     assert is_(second, 1)
-
-
-# -- room -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small(tmp_path):
-    """An empty file system of 32 MiB."""
-    with mounted("tmpfs", tmp_path, 32) as point:
-        yield point
-
-
-@pytest.mark.parametrize("leave", [40, 300])
-def test_no_room_for_the_ram(lab, small, monkeypatch, leave):
-    """Found out while it is written: QEMU's guess of its size is no limit to it."""
-    lab.cache = small / "cache"
-    lab.make_image()
-    monkeypatch.setattr(machine, "used_memory", lambda vm: 1)
-    monkeypatch.setattr("avocado_pool_plugin.states.vmsave.require_space", lambda *args: None)
-    with bare_vm(params(lab)) as vm:
-        be(vm, 1)
-        put(lab, vm, "old", **OWN)
-        be(vm, 2)
-        before = writes_to(vm)
-        hog = fill(small, leave << 10)
-        for state in ("old", "new"):
-            with pytest.raises(SpaceMissing, match="free space"):
-                put(lab, vm, state, **OWN)
-            assert (vm.status(), writes_to(vm)) == ("running", before)
-            assert leftovers(lab.root) == []
-        be(vm, 3)
-        hog.unlink()
-        put(lab, vm, "new", **OWN)
-        ended(lab, vm, 3)
-        for state, pattern in (("old", 1), ("new", 3)):
-            get(lab, vm, state, **OWN)
-            assert is_(vm, pattern)
-
-
-def test_too_little_room_is_known_before_the_vm_is_touched(lab, small, monkeypatch):
-    """For the RAM, for images that are copied or merged, and for all of them together."""
-    lab.cache = small / "cache"
-    lab.make_image()
-
-    def refused(used):
-        with monkeypatch.context() as patch:
-            patch.setattr(machine, "used_memory", lambda vm: used)
-            patch.setattr(Live, "stop", None)  # called, it would fail
-            with pytest.raises(SpaceMissing, match=r"s\.state needs"):
-                put(lab, vm, "s", **OWN)
-        assert (vm.status(), leftovers(lab.root)) == ("running", [])
-
-    with bare_vm(params(lab)) as vm:
-        vm.human('qemu-io -d /machine/peripheral/image1/virtio-backend "write -P 7 1M 8M"')
-        hog = fill(small, 12 << 20)
-        for used in (16 << 20, 4 << 20):
-            refused(used)
-        hog.unlink()
-        monkeypatch.setattr(machine, "used_memory", lambda vm: 1)
-        put(lab, vm, "s", **OWN)
-        fill(small, 4 << 20)
-        refused(1)
-
-
-def test_no_room_for_the_overlay(lab, small):
-    lab.images = small / "images"
-    lab.images.mkdir()
-    lab.make_image()
-    with bare_vm(params(lab)) as vm:
-        be(vm, 1)
-        hog = fill(small, 64 << 10)
-        with pytest.raises(SpaceMissing):
-            put(lab, vm, "new", **OWN)
-        assert leftovers(lab.root) == [] and show(lab, **OWN) == []
-        be(vm, 2)
-        hog.unlink()
-        ended(lab, vm, 2)
-
-
-# -- what can't be saved --------------------------------------------------------------------------
-
-
-def unchanged(lab, vm, error, match, **more):
-    """Make sure that a save is refused before the vm is touched."""
-    before = writes_to(vm), vm.status()
-    with pytest.raises(error, match=match):
-        put(lab, vm, "s", **OWN, **more)
-    assert (writes_to(vm), vm.status()) == before
-    assert show(lab, **OWN) == shown(lab, **OWN) == leftovers(lab.root) == []
-
-
-def test_internal_snapshots(lab):
-    lab.make_image()
-    tool("qemu-img", "snapshot", "-c", "early", lab.image())
-    with bare_vm(params(lab)) as vm:
-        unchanged(lab, vm, ImageRefused, "internal snapshots")
-
-
-def test_a_disk_whose_writes_are_thrown_away(lab):
-    lab.make_image()
-    with bare_vm(params(lab, image_snapshot="yes")) as vm:
-        unchanged(lab, vm, ImageRefused, "no disk of the running vm", image_snapshot="yes")
-
-
-def test_an_image_that_is_no_disk(lab, bare):
-    lab.make_image(image="image2")
-    unchanged(lab, bare, ImageRefused, "image2.*no disk", **TWO)
-
-
-def test_a_disk_of_another_file(lab, bare):
-    lab.make_image("vm2")
-    where = {"image_name_image1_vm1": str(lab.image("vm2").with_suffix(""))}
-    unchanged(lab, bare, ImageRefused, "image1.*no disk", **where)
-
-
-def test_a_raw_image(lab, bare):
-    with pytest.raises(ImageRefused, match="image_format"):
-        put(lab, bare, "s", image_format="raw", **OWN)
-
-
-def test_an_image_that_is_gone(lab, bare):
-    lab.image().unlink()
-    with pytest.raises(StateMissing, match="does not exist"):
-        put(lab, bare, "s", **OWN)
-    assert bare.status() == "running"
-
-
-def test_a_device_that_can_not_be_saved(lab):
-    lab.make_image()
-    with bare_vm(params(lab, extra_params="-device nvme,serial=1")) as vm:
-        be(vm, 1)
-        unchanged(lab, vm, MonitorRefused, "refused migrate")
-        be(vm, 2)
-        ended(lab, vm, 2)
-
-
-def test_a_vm_that_does_not_run(lab, bare):
-    bare.stop()
-    for vm in (bare, None):
-        with pytest.raises(VmNotRunning, match="does not run"):
-            put(lab, vm, "s", **OWN)
-    assert not lab.cache.exists()

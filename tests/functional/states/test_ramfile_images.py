@@ -177,17 +177,3 @@ def test_a_vm_and_its_image_take_turns(lab, bare):
     for state, pattern in (("vm", 1), ("vm2", 3)):
         get(lab, bare, state, **OWN)
         assert is_(bare, pattern)
-
-
-def test_a_vm_that_was_got_is_seen_by_no_one_else(lab):
-    """Two vms of one variant run from the same states, each on images of its own."""
-    for vm in ("vm1", "vm2"):
-        lab.make_image(vm)
-    with bare_vm(params(lab)) as one, bare_vm(params(lab, vms="vm2"), name="vm2") as two:
-        be(one, 1)
-        put(lab, one, "s", **OWN)
-        be(one, 2)
-        get(lab, two, "s", vms="vm2", object_id_vm2="vm1", **OWN)
-        assert is_(two, 1) and is_(one, 2)
-        be(two, 3)
-        assert is_(one, 2)

@@ -3,28 +3,20 @@
 import shutil
 
 import pytest
-from avocado.core import exceptions
 
 from avocado_pool_plugin.core.errors import (
-    FileCorrupt,
-    ParentChanged,
     PoolError,
     StateNeeded,
 )
-from avocado_pool_plugin.core.layout import META
-from avocado_pool_plugin.states import setup
 from tests.support import states
-from tests.support.bare import BareVm
-from tests.support.images import edit
-from tests.support.states import OWN, SHARED, doing, leftovers, other, stamp, trash
-from tests.support.vms import backing, holds, sound, tool, write
+from tests.support.states import OWN, SHARED, doing, stamp, trash
+from tests.support.vms import backing, holds, sound, write
 from tests.support.vmstates import (
     TWO,
     be,
     ended,
     get,
     is_,
-    params,
     passport,
     put,
     ram,
@@ -33,15 +25,6 @@ from tests.support.vmstates import (
     shown,
     unset,
 )
-
-
-@pytest.fixture
-def far(lab):
-    """Another worker: a cache, images and a vm of its own that is off, the same pool."""
-    found = other(lab)
-    found.vm = BareVm(params(found, **TWO).object_params("vm1"))
-    yield found
-    found.vm.stop()
 
 
 def marks(path):
@@ -168,23 +151,6 @@ def test_with_cascade_it_is(lab, twin, far):
     assert is_(far.vm, 3)
 
 
-def test_a_copy_that_somebody_made_by_hand(lab, twin, far):
-    """Its image states have the same content, and other generations."""
-    be(twin, 1)
-    put(lab, twin, "s", **TWO)
-    for image in ("image1", "image2"):
-        target = far.state("s", image=image)
-        target.parent.mkdir(parents=True)
-        shutil.copy(lab.shared("s", image=image), target)
-    get(far, far.vm, "s", **TWO)
-    assert is_(far.vm, 1)
-    shutil.copytree(lab.pool, far.pool / "by-hand", ignore=shutil.ignore_patterns(META))
-    far.pool = far.pool / "by-hand"
-    shutil.rmtree(far.cache)
-    get(far, far.vm, "s", **TWO)
-    assert is_(far.vm, 1)
-
-
 def test_a_pool_to_be_linked(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)
@@ -204,47 +170,6 @@ def test_a_pool_to_be_linked(lab, twin, far):
     assert is_(far.vm, 2)
     get(lab, twin, "s", **TWO)
     assert is_(twin, 1)
-
-
-def test_half_of_a_state_in_the_pool_is_none(lab, twin, far):
-    """Images come before the RAM file: a publish that was cut off shows nothing."""
-    put(lab, twin, "s", **TWO)
-    shared_ram(lab, "s").unlink()
-    assert show(far, **TWO) == []
-    with pytest.raises(exceptions.TestAbortError, match="does not exist"):
-        get(far, far.vm, "s", **TWO)
-    put(lab, None, "s", **TWO, **SHARED)
-    get(far, far.vm, "s", **TWO)
-    assert far.vm.status() == "running"
-
-
-def test_images_of_another_state_beside_the_pools_ram_file(lab, twin, far):
-    """A RAM file that was left beside image states that were replaced by hand is not fetched."""
-    be(twin, 1)
-    put(lab, twin, "s", **TWO)
-    replaced = lab.shared("s")
-    replaced.unlink()
-    (replaced.parent / META / "s.qcow2.json").unlink()
-    tool("qemu-img", "create", "-q", "-f", "qcow2", replaced, "16M")
-    write(replaced, 5)
-    with pytest.raises(ParentChanged, match="another state of image1"):
-        get(far, far.vm, "s", **TWO)
-    assert show(far, **TWO, **OWN) == [] and not far.vm.is_alive()
-    assert leftovers(far.root) == []
-
-
-def test_a_damaged_ram_file_in_the_pool(lab, twin, far):
-    be(twin, 1)
-    put(lab, twin, "s", **TWO)
-    edit(shared_ram(lab, "s"), 4096, b"damage")
-    with pytest.raises(FileCorrupt, match=r"s\.state is corrupt"):
-        get(far, far.vm, "s", **TWO)
-    assert show(far, **TWO, **OWN) == []
-    get(lab, twin, "s", **TWO)
-    assert is_(twin, 1), "the cache has what it was recorded to be"
-    put(lab, twin, "s", **TWO)
-    get(far, far.vm, "s", **TWO)
-    assert is_(far.vm, 1), "a set repairs it"
 
 
 def test_from_pool_to_cache_without_any_vm(lab, twin, far):
@@ -271,6 +196,19 @@ def test_unset_in_the_pool(lab, twin, far):
     assert is_(far.vm, 1)
 
 
+def test_what_others_stand_on_in_the_pool_is_not_removed_from_the_cache(lab, twin, far):
+    be(twin, 1)
+    put(lab, twin, "s", **TWO)
+    get(far, far.vm, "s", **TWO)
+    put(far, far.vm, "on-top", **TWO)
+    twin.stop()
+    with pytest.raises(StateNeeded, match=r"on-top\.qcow2"):
+        unset(lab, twin, "s", **TWO)
+    assert show(lab, **TWO, **OWN) == ["s"] and show(lab, **TWO, **SHARED) == ["on-top", "s"]
+    unset(lab, twin, "s", **TWO, unset_cascade="yes")
+    assert show(lab, **TWO) == []
+
+
 def test_a_set_that_reaches_the_pool_only(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO, **OWN)
@@ -290,17 +228,3 @@ def test_a_pool_that_fails_does_not_undo_the_cache(lab, twin):
     assert twin.status() == "running" and show(lab, **TWO, **OWN) == ["s"]
     be(twin, 2)
     ended(lab, twin, 2)
-
-
-def test_an_image_state_of_another_worker_does_not_replace_one_under_a_ram_file(
-    lab, twin, far, caplog
-):
-    be(twin, 1)
-    put(lab, twin, "s", **TWO)
-    for image in ("image1", "image2"):
-        write(far.make_image(image=image), 9)
-    setup.set_states(params(far, set_state_images="s", **TWO))
-    assert "kept as it is, others stand on it" in caplog.text and "s.state" in caplog.text
-    assert show(far, **TWO, **OWN) == shown(far, **TWO, **OWN) == []
-    get(lab, twin, "s", **TWO)
-    assert is_(twin, 1)
