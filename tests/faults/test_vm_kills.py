@@ -1,5 +1,6 @@
 """Killed at any point of the save of a running vm: old or new as a whole, nothing is lost."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.states.intents import Owner
 from tests.faults.vm_cases import NEW, SINCE, Copied, Merged, New, Refused, Replaced, Sweep
 from tests.support.cuts import Point, calls, cut
-from tests.support.vmstates import be, get, is_, put, ram
+from tests.support.vmstates import be, get, is_, put, ram, show
 
 
 @pytest.fixture
@@ -69,6 +70,25 @@ def test_a_power_cut(kind, memory, monkeypatch):
     _, saved, safe = noted(chosen)
     _, new = swept(sweep, chosen[saved : safe + 3])
     assert new == tuple(n > safe - saved for n in range(len(new)))
+
+
+def test_a_power_cut_that_lost_a_note(memory, monkeypatch):
+    """With ``pool_fsync = no`` an image may have been moved although that was not noted."""
+    sweep = Sweep(New, memory)
+    lab, image = sweep.case.lab, sweep.case.lab.image()
+    monkeypatch.setattr(Owner, "same_boot", False)
+    mode = (sweep.template / "images" / image.name).stat().st_mode
+    with sweep.fresh() as vm:
+        assert cut(lambda: sweep.case.save(vm), Point("rename", 2), sweep.log)
+        vm.connect()
+        sweep.case.goes_on(vm)
+    assert not image.exists()
+    (note,) = (ram(lab, "s").parent / META / "intents").glob("*.json")
+    data = json.loads(note.read_text())
+    assert data["reached"] == "safe"
+    note.write_text(json.dumps({**data, "reached": "saved"}))
+    assert not sweep.after(show)
+    assert image.stat().st_mode == mode
 
 
 def test_what_is_noted_to_be_safe_is_on_the_disk(memory):

@@ -39,6 +39,14 @@ def test_set_and_get(lab, twin):
     assert twin.starts == 2, "QEMU is started once for a get"
 
 
+def test_what_a_test_asked_of_qemu_stays(lab, bare):
+    """A save takes the disk for itself, a migration of the test's own does as it was told."""
+    bare.monitor.cmd("migrate-set-parameters", {"max-bandwidth": 12345678})
+    before = bare.monitor.cmd("query-migrate-parameters")
+    put(lab, bare, "s")
+    assert bare.monitor.cmd("query-migrate-parameters") == before
+
+
 def test_states_on_top_of_each_other(lab, bare):
     for number, state in enumerate(("a", "b", "c"), 1):
         be(bare, number)

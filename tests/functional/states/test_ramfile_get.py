@@ -117,6 +117,7 @@ def test_no_descriptor_is_left_open(lab, bare):
     for state in ("a", "b", "c"):
         put(lab, bare, state)
     assert len(held(bare.get_pid())) == len(before) + 3, "one for each overlay"
+    assert [one["fds"] for one in bare.monitor.cmd("query-fdsets")] == [[]], "it would be locked"
     get(lab, bare, "first")
     assert held("self") == []
     assert not [name for name in held(bare.get_pid()) if name.endswith(".state")]
