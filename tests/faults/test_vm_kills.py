@@ -11,6 +11,7 @@ from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.states.intents import Owner
 from tests.faults.vm_cases import NEW, SINCE, Copied, Merged, New, Refused, Replaced, Sweep
 from tests.support.cuts import Point, calls, cut
+from tests.support.vms import holds, write
 from tests.support.vmstates import be, get, is_, put, ram, show
 
 
@@ -89,6 +90,18 @@ def test_a_power_cut_that_lost_a_note(memory, monkeypatch):
     note.write_text(json.dumps({**data, "reached": "saved"}))
     assert not sweep.after(show)
     assert image.stat().st_mode == mode
+
+
+def test_an_image_that_somebody_made_meanwhile_stays(memory):
+    sweep = Sweep(New, memory)
+    lab, more = sweep.case.lab, sweep.case.more
+    with sweep.fresh() as vm:
+        assert cut(lambda: sweep.case.save(vm), Point("rename", 2), sweep.log)
+    assert not lab.image().exists()
+    write(lab.make_image(), 77)
+    assert show(lab, **more) == ["base", "s"]
+    assert holds(lab.image(), 77) and holds(lab.state("s"), NEW)
+    assert holds(lab.image(image="image2"), NEW)
 
 
 def test_what_is_noted_to_be_safe_is_on_the_disk(memory):
