@@ -47,6 +47,14 @@ class PoolSilent(PoolUnreachable, TimeoutError):
     """A pool that gave no answer in time."""
 
 
+class HostUnreachable(PoolUnreachable):
+    """A host that can't be connected to, or a connection that broke; trying again may help."""
+
+
+class LoginRefused(PoolUnreachable):
+    """A host that lets nobody in with what is known: password, key or host key are wrong."""
+
+
 class MirrorsFailed(PoolError):
     """Mirrors that failed, each for a reason of its own kind; ``problems`` holds the reasons."""
 
