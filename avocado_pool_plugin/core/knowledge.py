@@ -14,6 +14,7 @@ from avocado_pool_plugin.core.errors import (
     ImageRefused,
     unreachable,
 )
+from avocado_pool_plugin.core.evidence import Peek, adopted, match, weigh
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
 
@@ -27,22 +28,20 @@ _OLD = 2_000_000_000
 
 
 @dataclass(frozen=True)
-class Peek:
-    """
-    What is known of a file without reading its content.
+class _Beside:
+    """What is written in the directories of this host."""
 
-    :param info: what is recorded; only its size if nothing is
-    :param stamp: the file's stamp now
-    :param recorded: whether there is a record at all
-    :param fresh: whether the digest in ``info`` is known under this stamp
-    :param untouched: whether nobody knows the digest and the stamp is the one of when it was made
-    """
+    path: str
+    seen_dir: str | None
 
-    info: FileInfo
-    stamp: Stamp
-    recorded: bool
-    fresh: bool
-    untouched: bool = False
+    def record(self) -> Record | None:
+        return records.read_record(self.path)
+
+    def candidates(self) -> list[Record]:
+        return records.read_candidates(self.path)
+
+    def seen(self) -> list[Seen]:
+        return records.read_seen(self.path, self.seen_dir)
 
 
 def resolve(path: str) -> str:
@@ -58,27 +57,7 @@ def peek(path: str, seen_dir: str | None = None) -> Peek | None:
     """
     path = resolve(path)
     stamp = _stamp(path)
-    if stamp is None:
-        return None
-    record, fresh = _recorded(path, stamp)
-    info = record.info if record else FileInfo(size=stamp.size)
-    if fresh and info.digest:
-        return Peek(info, stamp, recorded=True, fresh=True)
-    seen = records.read_seen(path, seen_dir)
-    if info.digest is None:
-        info = replace(info, digest=_digest_of(info.generation, seen) if record else None)
-    if not fresh:
-        for known in seen:
-            if known.stamp == stamp and (not record or info.digest == known.digest):
-                info, fresh = replace(info, digest=known.digest), True
-    if record is None or info.digest:
-        return Peek(info, stamp, record is not None, fresh and info.digest is not None)
-    return Peek(info, stamp, recorded=True, fresh=False, untouched=_as_made(record, stamp))
-
-
-def _as_made(record: Record, stamp: Stamp) -> bool:
-    """Tell whether a file of this stamp is the one that was made, as far as that can show."""
-    return record.stamp == stamp if record.stamp else record.made_as.same_file(stamp)
+    return None if stamp is None else weigh(stamp, _Beside(path, seen_dir))
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -91,22 +70,6 @@ def _stamp(path: str) -> Stamp | None:
     if not statmod.S_ISREG(found.st_mode):
         raise ImageRefused(f"{path} is no regular file; a state must be one")
     return Stamp.of(found)
-
-
-def _recorded(path: str, stamp: Stamp) -> tuple[Record | None, bool]:
-    """Return the record that a file with this stamp most likely has, and whether it is fresh."""
-    record = records.read_record(path)
-    if record and record.stamp == stamp:
-        return record, True
-    candidates = records.read_candidates(path)
-    for candidate in candidates:
-        if candidate.made_as.same_file(stamp):
-            return candidate, candidate.stamp == stamp
-    return (candidates[0] if candidates else None), False
-
-
-def _digest_of(generation: str, seen: list[Seen]) -> str | None:
-    return next((s.digest for s in seen if generation and s.generation == generation), None)
 
 
 def identify(
@@ -219,37 +182,18 @@ def judge(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInf
 
     What was found out is kept; a file without any record is adopted.
     """
-    seen = records.read_seen(path, seen_dir)
-    # first the one of this very file: two may hold the same content
-    candidates = sorted(
-        records.read_candidates(path), key=lambda record: not record.made_as.same_file(stamp)
-    )
-    for record in candidates:
-        if _true_to(record, digest, stamp, seen):
-            info = replace(record.info, digest=digest)
-            remember(path, digest, info.generation, stamp, seen_dir)
-            return info
-    if records.read_record(path) or any(r.made_as.inode == stamp.inode for r in candidates):
+    found, ours = match(digest, stamp, _Beside(path, seen_dir))
+    if found is not None:
+        info = replace(found.info, digest=digest)
+        remember(path, digest, info.generation, stamp, seen_dir)
+        return info
+    if ours:
         return None
-    # no record, or only of writers that died before their file was in place: somebody else's file
     return _adopt(path, digest, stamp, seen_dir)
 
 
-def _true_to(record: Record, digest: str, stamp: Stamp, seen: list[Seen]) -> bool:
-    expected = record.info.digest or _digest_of(record.info.generation, seen)
-    if expected is not None:
-        return expected == digest
-    return _as_made(record, stamp)
-
-
 def _adopt(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInfo:
-    info = FileInfo(
-        size=stamp.size,
-        digest=digest,
-        generation="adopted-" + digest.partition(":")[2][:16],
-        made=stamp.mtime_ns / 1e9,
-        made_by="adopted: found without a record",
-    )
+    info = adopted(digest, stamp)
     trusted = stamp if _trusted(path, stamp) else None
     if records.adopt(path, Record(info, stamp, trusted)):
         LOG.info("%s had no record, its content is recorded now: %s", path, digest)

@@ -18,8 +18,8 @@ from avocado_pool_plugin.core.errors import (
     StateMissing,
     no_use,
 )
-from avocado_pool_plugin.core.knowledge import Peek
-from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.evidence import Peek
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place, place_working
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import check_movable, in_use, read_header
@@ -98,7 +98,7 @@ class LocalStore:
             if self._working(local) and in_use(local):
                 raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
             with self._copy(path, local, progress) as (part, info, cloned):
-                self._replace(part, local, info, replace(self.guard, source=os.path.dirname(path)))
+                self._replace(part, local, info, replace(self.guard, elsewhere=_in(path)))
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
 
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
@@ -239,6 +239,18 @@ class LocalStore:
         if os.path.lexists(path):
             check_replace(path, info, guard)
         place(part, path, info, self.policy)
+
+
+def _in(path: str) -> Callable[[str], bool]:
+    """Return a function that tells whether the directory of a file has a state as well."""
+
+    def has(top: str) -> bool:
+        directory = os.path.dirname(path)
+        if top.endswith(VM_SUFFIX):
+            directory = os.path.dirname(directory)
+        return os.path.isfile(os.path.join(directory, os.path.basename(top)))
+
+    return has
 
 
 def _made_alike(mine: FileInfo | None, there: FileInfo | None) -> bool:

@@ -70,6 +70,7 @@ class FileInfo:
     :param made: when, in seconds since 1970
     :param made_by: by whom: host, process and test
     :param passport: what a vm state can only be resumed on; None for images and if not known
+    :param also: digests of the whole content by algorithms of hosts that can't make ours
     """
 
     size: int
@@ -83,11 +84,17 @@ class FileInfo:
     made: float = 0.0
     made_by: str = ""
     passport: Passport | None = None
+    also: tuple[str, ...] = ()
 
     def same_content(self, other: "FileInfo") -> bool:
         """Tell whether both have known, equal content, apart from adapted backing names."""
-        mine = {self.digest, self.source_digest} - {None}
-        return bool(mine & {other.digest, other.source_digest})
+        mine = {self.digest, self.source_digest, *self.also} - {None}
+        return bool(mine & {other.digest, other.source_digest, *other.also})
+
+    def by(self, algorithm: str) -> str | None:
+        """Return the digest by an algorithm, None if it is not known."""
+        known = (digest for digest in (self.digest, *self.also) if digest)
+        return next((one for one in known if one.partition(":")[0] == algorithm), None)
 
 
 @dataclass(frozen=True)
@@ -113,34 +120,42 @@ class Seen:
     stamp: Stamp | None
 
 
-def _split(digest: str | None) -> dict[str, str]:
-    return {digest.partition(":")[0]: digest.partition(":")[2]} if digest else {}
+def _split(*digests: str | None) -> dict[str, str]:
+    return {one.partition(":")[0]: one.partition(":")[2] for one in digests if one}
 
 
 def _join(digests: dict[str, str]) -> str | None:
     return f"{ALGORITHM}:{digests[ALGORITHM]}" if ALGORITHM in digests else None
 
 
-def _encode(record: Record) -> bytes:
+def _others(digests: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}:{digests[name]}" for name in sorted(digests) if name != ALGORITHM)
+
+
+def encode(record: Record) -> bytes:
+    """Return a record as it is stored."""
     data: dict[str, Any] = {"format": _FORMAT, **vars(record.info)}
     data["recipe"] = record.info.recipe.dump() if record.info.recipe else None
     passport = data.pop("passport")
     if passport is not None:
         data["passport"] = passport.dump()
-    for key in ("digest", "source_digest", "parent_digest"):
+    data["digests"] = _split(data.pop("digest"), *data.pop("also"))
+    for key in ("source_digest", "parent_digest"):
         data[f"{key}s"] = _split(data.pop(key))
     data["made_as"] = asdict(record.made_as)
     data["stamp"] = asdict(record.stamp) if record.stamp else None
     return json.dumps(data, indent=1, sort_keys=True).encode()
 
 
-def _decode(text: bytes) -> Record | None:
+def decode(text: bytes) -> Record | None:
+    """Return a stored record, None if it is damaged or of a later version of this package."""
     try:
         data = json.loads(text)
         if data.pop("format") != _FORMAT:
             return None
         stamp = data.pop("stamp")
         made_as = Stamp(**data.pop("made_as"))
+        data["also"] = _others(data["digests"])
         for key in ("digest", "source_digest", "parent_digest"):
             data[key] = _join(data.pop(f"{key}s"))
         data["recipe"] = Recipe.load(data.get("recipe"))
@@ -152,7 +167,7 @@ def _decode(text: bytes) -> Record | None:
 
 def _damaged(text: bytes | None) -> bool:
     """Tell whether a record is none; one of a later version of this package is not damaged."""
-    if text is None or _decode(text) is not None:
+    if text is None or decode(text) is not None:
         return False
     try:
         return bool(json.loads(text)["format"] == _FORMAT)
@@ -173,12 +188,12 @@ def _read(path: str) -> bytes | None:
 def read_record(path: str) -> Record | None:
     """Return the committed record of a file."""
     text = _read(layout.record_path(path))
-    return _decode(text) if text is not None else None
+    return decode(text) if text is not None else None
 
 
 def read_pending(path: str) -> list[Record]:
     """Return the records of writers of a file that did not commit, newest name last."""
-    found = [_decode(_read(name) or b"") for name in pending_names(path)]
+    found = [decode(_read(name) or b"") for name in pending_names(path)]
     return [record for record in found if record is not None]
 
 
@@ -207,13 +222,13 @@ def pending_names(path: str) -> list[str]:
 def write_pending(path: str, record: Record, fsync: bool) -> str:
     """Write the record of a file that is about to be renamed into place; return its name."""
     name = layout.pending_prefix(path) + durable.new_token()
-    durable.write_whole(name, _encode(record), fsync)
+    durable.write_whole(name, encode(record), fsync)
     return name
 
 
 def write_record(path: str, record: Record, fsync: bool) -> None:
     """Commit the record of a file."""
-    durable.write_whole(layout.record_path(path), _encode(record), fsync)
+    durable.write_whole(layout.record_path(path), encode(record), fsync)
 
 
 def adopt(path: str, record: Record) -> bool:
@@ -225,8 +240,8 @@ def adopt(path: str, record: Record) -> bool:
     name = layout.record_path(path)
     try:
         durable.make_meta(path, fsync=False)
-        if not durable.create_whole(name, _encode(record)) and _damaged(_read(name)):
-            durable.write_whole(name, _encode(record), fsync=False)
+        if not durable.create_whole(name, encode(record)) and _damaged(_read(name)):
+            durable.write_whole(name, encode(record), fsync=False)
     except (PoolUnreachable, OSError) as error:
         # knowledge spares reading; not to have it is no failure of what was asked for
         LOG.debug("%s can't be written: %s", name, error)
@@ -258,11 +273,21 @@ def read_seen_away(path: str, seen_dir: str | None) -> Seen | None:
 
 
 def _load_seen(name: str) -> Seen | None:
+    return decode_seen(_read(name) or b"")
+
+
+def decode_seen(text: bytes) -> Seen | None:
+    """Return what a reader noted, None if it is damaged."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        data = json.loads(_read(name) or b"")
+        data = json.loads(text)
         stamp = Stamp(**data["stamp"]) if data["stamp"] else None
         return Seen(data["digest"], data["generation"], stamp)
     return None
+
+
+def encode_seen(seen: Seen) -> bytes:
+    """Return what a reader notes."""
+    return json.dumps(asdict(seen)).encode()
 
 
 def write_seen(path: str, seen: Seen, seen_dir: str | None) -> None:
@@ -280,7 +305,7 @@ def write_seen_away(path: str, seen: Seen, seen_dir: str | None) -> None:
 def _try_write(name: str, seen: Seen) -> bool:
     try:
         durable.make_dirs(os.path.dirname(name), fsync=False)
-        durable.write_whole(name, json.dumps(asdict(seen)).encode(), fsync=False)
+        durable.write_whole(name, encode_seen(seen), fsync=False)
     except (PoolUnreachable, OSError) as error:
         # knowledge spares reading; not to have it is no failure of what was asked for
         LOG.debug("%s can't be written: %s", name, error)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from avocado_pool_plugin.core import chain, knowledge
 from avocado_pool_plugin.core.errors import ParentChanged
-from avocado_pool_plugin.core.knowledge import Peek
+from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import VM_SUFFIX
 from avocado_pool_plugin.core.passport import Mark, Passport
 
