@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.core import knowledge, layout
 from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, ParentChanged, StateMissing
@@ -164,6 +164,28 @@ def verify(directory: str, name: str, policy: Policy, seen_dir: str | None = Non
             check_parent(path, info, below)
         below = info
     return names
+
+
+def on_parent(
+    source: str, target: str, info: FileInfo, here: FileInfo | None, there: FileInfo | None
+) -> FileInfo:
+    """
+    Return what a copy of a state is at its target, on the parent that is there.
+
+    :param info: of the copy, with the name of its parent
+    :param here: the parent beside the source, None if there is none
+    :param there: the parent beside the target, None if there is none
+    :raises ParentChanged: that is another one than the state was made on
+    """
+    if there is None:
+        return info
+    if here and here.same_content(there):
+        check_parent(source, info, here)
+    elif here and not (info.parent_digest or info.parent_generation):
+        check_parent(target, replace(info, parent_digest=here.digest), there)
+    else:
+        check_parent(target, info, there)
+    return replace(info, parent_digest=there.digest or info.parent_digest)
 
 
 def check_parent(child: str, info: FileInfo, parent: FileInfo) -> None:

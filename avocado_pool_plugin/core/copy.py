@@ -89,7 +89,11 @@ def require_space(directory: str, needed: int, what: str) -> None:
     :param needed: bytes
     :raises SpaceMissing: there is less
     """
-    free = free_space(directory)
+    require_room(directory, free_space(directory), needed, what)
+
+
+def require_room(directory: str, free: int, needed: int, what: str) -> None:
+    """Do the same for a directory anywhere, of which it is known how many bytes are free."""
     if needed and needed + _MARGIN > free:
         raise SpaceMissing(
             f"{what} needs {needed / 2**20:.1f} MiB in {directory}, only {free / 2**20:.1f} MiB "

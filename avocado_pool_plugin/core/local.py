@@ -218,18 +218,10 @@ class LocalStore:
         if not backing.relative:
             self.rename(part, backing.state + IMAGE_SUFFIX)
             found = knowledge.read_digest(part, None)
-            info = replace(info, digest=found[0] if found else None, source_digest=info.digest)
-        there = _beside(target, backing.state)
-        if there is None:
-            return info
-        here = _beside(source, backing.state)
-        if here and here.same_content(there):
-            chain.check_parent(source, info, here)
-        elif here and not (info.parent_digest or info.parent_generation):
-            chain.check_parent(target, replace(info, parent_digest=here.digest), there)
-        else:
-            chain.check_parent(target, info, there)
-        return replace(info, parent_digest=there.digest or info.parent_digest)
+            made = found[0] if found else None
+            info = replace(info, digest=made, source_digest=info.digest, also=())
+        beside = (_beside(path, backing.state) for path in (source, target))
+        return chain.on_parent(source, target, info, *beside)
 
     def _replace(self, part: str, path: str, info: FileInfo, guard: Guard) -> None:
         """Put a verified copy in place, after what stands on the old file was considered."""

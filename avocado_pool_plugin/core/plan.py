@@ -1,11 +1,13 @@
 """Transfers are decided before they are done: a plan is a value that can be checked and printed."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from avocado_pool_plugin.core import knowledge
 from avocado_pool_plugin.core.copy import allocated, can_clone, require_space
 from avocado_pool_plugin.core.errors import StateMissing
+from avocado_pool_plugin.core.evidence import Peek
 
 
 @dataclass(frozen=True)
@@ -41,33 +43,54 @@ class Plan:
         return "\n".join([*lines, f"{self.size / 2**20:.1f} MiB to copy"])
 
 
-def plan_transfer(pairs: list[tuple[str, str]], seen_dir: str | None = None) -> Plan:
+@dataclass(frozen=True)
+class End:
+    """
+    One end of a transfer.
+
+    :param known: tells of a file what is known without reading it, None if there is none
+    :param allocated: tells how many bytes of disk an existing file takes
+    """
+
+    known: Callable[[str], Peek | None]
+    allocated: Callable[[str], int]
+
+
+def here(seen_dir: str | None) -> End:
+    """Return the end that is any directory of this host."""
+    return End(lambda path: knowledge.peek(path, seen_dir), allocated)
+
+
+HERE = here(None)
+
+
+def plan_transfer(pairs: list[tuple[str, str]], source: End = HERE, target: End = HERE) -> Plan:
     """
     Decide what a transfer has to do; reads no content.
 
     :param pairs: source and target of each file, parents first
     :raises StateMissing: a source is absent; the text names it
     """
-    return Plan(tuple(_step(source, target, seen_dir) for source, target in pairs))
+    return Plan(tuple(_step(*pair, source, target) for pair in pairs))
 
 
-def _step(source: str, target: str, seen_dir: str | None) -> Step:
-    there = knowledge.peek(source, seen_dir)
+def _step(path: str, copy: str, source: End, target: End) -> Step:
+    there = source.known(path)
     if there is None:
         raise StateMissing(
-            f"{source} is missing, a state needs it; set it again or look in another pool"
+            f"{path} is missing, a state needs it; set it again or look in another pool"
         )
-    here = knowledge.peek(target, seen_dir)
-    size = allocated(source)
-    if here is None:
-        return Step(source, target, "copy", size)
-    equal = here.fresh and there.fresh and here.info.same_content(there.info)
-    return Step(source, target, "keep" if equal else "replace", size)
+    mine = target.known(copy)
+    size = source.allocated(path)
+    if mine is None:
+        return Step(path, copy, "copy", size)
+    equal = mine.fresh and there.fresh and mine.info.same_content(there.info)
+    return Step(path, copy, "keep" if equal else "replace", size)
 
 
 def check_space(plan: Plan) -> None:
     """
-    Make sure that all of a plan fits before any of it is done.
+    Make sure that all of a plan fits on this host before any of it is done.
 
     :raises SpaceMissing: it does not; the text says how much is needed and free
     """
@@ -76,12 +99,20 @@ def check_space(plan: Plan) -> None:
         if step.action != "keep":
             directory = _existing(os.path.dirname(step.target))
             device = os.stat(directory).st_dev
-            same_device = device == os.stat(step.source).st_dev
-            if not (same_device and can_clone(step.source, os.path.join(directory, "x"))):
+            if not _shares_blocks(step.source, device, directory):
                 # by file system: directories on one of them share its room
                 needed[device] = (directory, needed.get(device, ("", 0))[1] + step.size)
     for directory, size in needed.values():
         require_space(directory, size, f"a chain of {len(plan.steps)} states")
+
+
+def _shares_blocks(source: str, device: int, directory: str) -> bool:
+    """Tell whether a file's copy needs no room; one of another host is no file here."""
+    try:
+        near = os.stat(source).st_dev == device
+    except OSError:
+        return False
+    return near and can_clone(source, os.path.join(directory, "x"))
 
 
 def _existing(directory: str) -> str:

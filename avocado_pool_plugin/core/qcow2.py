@@ -7,6 +7,7 @@ Layout of the header: docs/interop/qcow2.txt of QEMU. Byte ranges of its locks: 
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -72,19 +73,30 @@ def read_header(path: str) -> Header:
 
 
 def _read_header(path: str, file: BinaryIO) -> Header:
-    start = file.read(4096)
+    return parse_header(path, file.read(4096), lambda at, size: os.pread(file.fileno(), size, at))
+
+
+def parse_header(path: str, start: bytes, read: Callable[[int, int], bytes]) -> Header:
+    """
+    Return the header of a QCOW2 file that is read elsewhere.
+
+    :param path: for errors
+    :param start: the first 2 KiB or more
+    :param read: reads more: position and size, both in bytes
+    :raises ImageRefused: it is none, or is cut off within its header
+    """
     if start[:4] != _MAGIC:
         raise ImageRefused(
             f"{path} is no QCOW2 image (it starts with {start[:4]!r}); only QCOW2 images can "
             f"have states, convert it with qemu-img"
         )
     try:
-        return _parse(start, file.fileno())
+        return _parse(start, read)
     except (struct.error, UnicodeDecodeError) as error:
         raise ImageRefused(f"{path} has a damaged QCOW2 header: {error}") from error
 
 
-def _parse(start: bytes, fd: int) -> Header:
+def _parse(start: bytes, read: Callable[[int, int], bytes]) -> Header:
     fields = _HEADER.unpack_from(start)
     version, backing_at, backing_length, size = fields[1], fields[2], fields[3], fields[5]
     crypt, snapshots = fields[6], fields[11]
@@ -94,7 +106,7 @@ def _parse(start: bytes, fd: int) -> Header:
         (length,) = struct.unpack_from(">I", start, 100)
     if backing_at and backing_length > _MAX_BACKING:
         raise struct.error(f"its backing file's name has {backing_length} bytes")
-    backing = os.pread(fd, backing_length, backing_at) if backing_at else b""
+    backing = read(backing_at, backing_length) if backing_at else b""
     if len(backing) != (backing_length if backing_at else 0):
         raise struct.error("the backing file's name is cut off")
     return Header(

@@ -1,6 +1,7 @@
 """A RAM file and the image states that it belongs to, in one directory of a cache or pool."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from avocado_pool_plugin.core import chain, knowledge
@@ -8,6 +9,9 @@ from avocado_pool_plugin.core.errors import ParentChanged
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import VM_SUFFIX
 from avocado_pool_plugin.core.passport import Mark, Passport
+
+#: Tells what is known of a file, None if there is none.
+Known = Callable[[str], Peek | None]
 
 
 def image_file(ram: str, image: str) -> str:
@@ -41,7 +45,13 @@ def strangers(ram: str, passport: Passport, seen_dir: str | None = None) -> list
     return found
 
 
-def moved(source: str, target: str, passport: Passport) -> Passport:
+def moved(
+    source: str,
+    target: str,
+    passport: Passport,
+    from_there: Known = knowledge.peek,
+    to_there: Known = knowledge.peek,
+) -> Passport:
     """
     Return the passport of a RAM file for a place where its image states are already.
 
@@ -50,12 +60,15 @@ def moved(source: str, target: str, passport: Passport) -> Passport:
 
     :param source: the RAM file
     :param target: where it is to be
+    :param from_there: tells of files beside the source
+    :param to_there: tells of files beside the target
     :raises ParentChanged: an image state there is absent or another one
     """
     marks = {}
     for image, mark in passport.images:
-        there = knowledge.peek(image_file(target, image))
-        if there is None or not (belongs(mark, there) or _same(mark, source, image, there)):
+        there = to_there(image_file(target, image))
+        here = from_there(image_file(source, image))
+        if there is None or not (belongs(mark, there) or _same(mark, here, there)):
             raise ParentChanged(
                 f"{target} belongs to another state of {image} than {image_file(target, image)}; "
                 f"get or set the vm state again"
@@ -64,7 +77,6 @@ def moved(source: str, target: str, passport: Passport) -> Passport:
     return replace(passport, images=tuple(sorted(marks.items())))
 
 
-def _same(mark: Mark, source: str, image: str, there: Peek) -> bool:
+def _same(mark: Mark, here: Peek | None, there: Peek) -> bool:
     """Tell whether an image state has the content of the one that belongs to a RAM file."""
-    here = knowledge.peek(image_file(source, image))
     return here is not None and belongs(mark, here) and here.info.same_content(there.info)

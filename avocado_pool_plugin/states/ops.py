@@ -111,7 +111,8 @@ class TransferOps:
             pairs = [(path, cache_path) for cache_path, path in pairs]
         else:
             _check_parents(cls._local(params, "set"), pairs)
-        found = plan.plan_transfer(pairs, images.seen_dir(params))
+        end = plan.here(images.seen_dir(params))
+        found = plan.plan_transfer(pairs, end, end)
         plan.check_space(found)
         LOG.debug("planned:\n%s", found)
         return found
