@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-check clean help setup guest
+.PHONY: run run-remote test check bench bench-check clean help setup guest
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,9 @@ guest: setup
 
 run: guest  ## run the example suite: real virtual machines, states in .build/pool
 	@$(BIN)/python examples/run.py
+
+run-remote: guest  ## share states through a pool on another host, a network namespace; needs root
+	@$(BIN)/python examples/remote.py
 
 test: guest  ## run all tests
 	@$(IN_VENV) $(BIN)/python -m pytest tests -ra --durations=15 \

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
+from avocado_pool_plugin.core.host import ACCEPT_NEW, STRICT, Host
 from avocado_pool_plugin.core.location import Location, split_locations
 from avocado_pool_plugin.core.policy import VERIFY, Policy
 
@@ -26,6 +27,9 @@ VM_TYPES = ("vms", "nets/vms")
 IGNORE, WARN, REBUILD = "ignore", "warn", "rebuild"
 #: What ``vm_state_mismatch`` may say of a vm state that can't be resumed.
 REFUSE, BOOT = "refuse", "boot"
+
+#: What may be named to log in with or to transfer files with; all of it is OpenSSH to us.
+_CLIENTS = ("ssh", "scp", "sftp", "rsync")
 
 _YES = ("yes", "on", "true", "1")
 _NO = ("no", "off", "false", "0")
@@ -108,6 +112,18 @@ def directory(text: str) -> str:
     return path
 
 
+def file(text: str) -> str:
+    """
+    Read the absolute path of a local file; empty means the default.
+
+    :raises ValueError: there is none; the text says what is expected
+    """
+    path = os.path.expanduser(text.strip())
+    if path and not (os.path.isabs(path) and os.path.isfile(path)):
+        raise ValueError("the absolute path of a file on this host")
+    return path
+
+
 @dataclass(frozen=True)
 class Option:
     """
@@ -178,6 +194,27 @@ OPTIONS = (
         "yes",
         "Whether a state is safe on the disk before it becomes visible: yes or no",
         yes_no,
+    ),
+    Option(
+        "ssh_timeout",
+        "ssh_timeout",
+        "60",
+        "Seconds to wait for an answer from the host of a remote pool, or for the next byte",
+        seconds,
+    ),
+    Option(
+        "ssh_host_keys",
+        "ssh_host_keys",
+        ACCEPT_NEW,
+        "Keys of hosts not seen before: accept-new (kept from then on) or strict (refused)",
+        one_of(ACCEPT_NEW, STRICT),
+    ),
+    Option(
+        "ssh_config",
+        "ssh_config",
+        "",
+        "OpenSSH configuration file for the hosts of remote pools. Default: the user's own",
+        file,
     ),
     Option(
         "recipe",
@@ -339,6 +376,40 @@ def shared_pools(params: Mapping[str, str]) -> tuple[Location, ...]:
     """
     found: tuple[Location, ...] = _read(params, "shared_pool")
     return found
+
+
+def host(label: str, params: Mapping[str, str]) -> Host:
+    """
+    Return the host that a location's label stands for.
+
+    Without ``nets_shell_host`` it is called like the label, so that the user's OpenSSH
+    configuration can say where it is and who logs in there.
+
+    :param params: as the label sees them (``params.object_params(label)``)
+    :raises SettingRefused: a param makes no sense
+    """
+    for name in ("nets_shell_client", "nets_file_transfer_client"):
+        client = params.get(name) or "ssh"
+        if client not in _CLIENTS:
+            raise SettingRefused(
+                f"test param {name} = {client!r} for host {label!r}, expected one of "
+                f"{', '.join(_CLIENTS)}: states travel by OpenSSH only"
+            )
+    port = params.get("nets_shell_port") or params.get("nets_file_transfer_port") or "0"
+    if not port.isdecimal():
+        raise SettingRefused(
+            f"test param nets_shell_port = {port!r} for host {label!r}, expected a TCP port"
+        )
+    return Host(
+        label,
+        address=params.get("nets_shell_host") or label,
+        port=int(port),
+        user=params.get("nets_username") or "",
+        password=params.get("nets_password") or "",
+        config=_read(params, "ssh_config"),
+        host_keys=_read(params, "ssh_host_keys"),
+        timeout=_read(params, "ssh_timeout"),
+    )
 
 
 def mirrors(do: str, params: Mapping[str, str]) -> list[str]:

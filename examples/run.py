@@ -9,6 +9,7 @@ the cache (``.build/cache``) and run again to see that nothing is rebuilt; empty
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -27,6 +28,8 @@ SLOTS = 2
 ELSEWHERE = "only=consumer_a,resumed"
 #: where states are below a cache or a pool: the RAM of running machines, and images
 STATES = ("*/*.state", "*/[!.]*/*.qcow2")
+#: seconds Avocado has to end its tests after Ctrl-C
+GRACE = 10
 #: what Avocado-VT says on each start about programs this suite has no use for
 NOISE = ("No python imaging library", "Virsh executable not set")
 
@@ -43,27 +46,47 @@ def states(root: Path) -> Iterator[str]:
         yield f"{directory.relative_to(root)}: {', '.join(sizes)}"
 
 
-def pool_run(env: Environment, *arguments: str) -> bool:
+@contextlib.contextmanager
+def patience(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """After Ctrl-C, which Avocado got as well, let it end its tests."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+        raise
+
+
+def pool_run(env: Environment, *arguments: str, config: Path | None = None) -> bool:
     """
     Run tests, and those that make what they need.
 
     :param arguments: further ones of ``avocado pool run``
+    :param config: the Cartesian config, the suite's own by default
     :return: whether all of them passed or were spared; Avocado's exit status alone is 0 for tests
         that were left out
     """
-    command = ["avocado", "pool", "run", "--vt-config", str(env.vt_config), *arguments]
+    command = ["avocado", "pool", "run", "--vt-config", str(config or env.vt_config), *arguments]
     variables = env.variables()
     print(f"$ {shlex.join(command)}", flush=True)
     latest = env.results / "latest"
     before = latest.resolve()
     # Popen looks for the program in this process's PATH, not in the one it hands over
     command[0] = shutil.which("avocado", path=variables["PATH"]) or "avocado"
-    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if not line.startswith(NOISE):
-                print(line, end="", file=sys.stderr, flush=True)
-    stop_machines(env)
+    try:
+        with (
+            subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process,
+            patience(process),
+        ):
+            assert process.stderr is not None
+            for line in process.stderr:
+                if not line.startswith(NOISE):
+                    print(line, end="", file=sys.stderr, flush=True)
+    finally:
+        stop_machines(env)
     if process.returncode != 0 or latest.resolve() == before:
         return False
     results = json.loads((latest / "results.json").read_text(encoding="utf-8"))

@@ -29,6 +29,8 @@ needed=(
     strace:strace
     dot:graphviz
     ssh:openssh-client
+    sshd:openssh-server
+    rsync:rsync
     python3:python3
 )
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from avocado_pool_plugin.core import locks
-from tests.support.mounts import mounted
+from tests.support.mounts import fresh, mounted
 from tests.support.places import Dir
+from tests.support.remote import servers_stopped
 
 settings.register_profile(
     "pool",
@@ -24,6 +24,13 @@ settings.load_profile("pool")
 
 #: Size of a file system in MiB.
 SIZES = {"ext4": 256, "xfs": 320, "tmpfs": 256, "btrfs": 256}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers() -> Iterator[None]:
+    """Stop what ``support.remote`` started."""
+    with servers_stopped():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -45,20 +52,13 @@ def on_disk(
     request: pytest.FixtureRequest, file_systems: dict[str, Path], tmp_path: Path
 ) -> Iterator[Path]:
     """An empty directory on each kind of file system in turn."""
-    yield from _fresh(file_systems[request.param], tmp_path)
+    yield from fresh(file_systems[request.param], tmp_path)
 
 
 @pytest.fixture
 def on_xfs(file_systems: dict[str, Path], tmp_path: Path) -> Iterator[Path]:
     """An empty directory on XFS with reflinks."""
-    yield from _fresh(file_systems["xfs"], tmp_path)
-
-
-def _fresh(mount: Path, tmp_path: Path) -> Iterator[Path]:
-    directory = mount / tmp_path.name
-    directory.mkdir()
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    yield from fresh(file_systems["xfs"], tmp_path)
 
 
 @pytest.fixture

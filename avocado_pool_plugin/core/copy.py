@@ -63,6 +63,16 @@ def copy_file(
             os.close(writing)
 
 
+def fill(source: str, target: int) -> None:
+    """Give an open empty file the content of another one, which may change meanwhile."""
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if not _clone(reading, target):
+            digest.copy_fd(reading, target, os.fstat(reading).st_size)
+    finally:
+        os.close(reading)
+
+
 def _clone(source: int, target: int) -> bool:
     try:
         fcntl.ioctl(target, _FICLONE, source)

@@ -52,14 +52,14 @@ class Host:
             return f"has nets_shell_port = {self.port}, expected a TCP port"
         if self.host_keys not in (ACCEPT_NEW, STRICT):
             return f"has ssh_host_keys = {self.host_keys!r}, expected {ACCEPT_NEW} or {STRICT}"
-        if "\n" in self.password or "\0" in self.password:
+        if set(self.password) & set("\n\r\0"):
             return "has a nets_password with a line break or a null byte, which can't be typed"
         return ""
 
     @property
-    def key(self) -> tuple[str, int, str, str]:
+    def key(self) -> tuple[str, int, str, str, str]:
         """What tells connections apart: where they go to and as whom, not what that is called."""
-        return (self.address, self.port, self.user, self.config)
+        return (self.address, self.port, self.user, self.config, self.host_keys)
 
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""

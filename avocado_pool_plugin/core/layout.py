@@ -4,6 +4,8 @@ import os
 
 #: Directory of ours in any directory of a cache or pool.
 META = ".pool"
+#: Ending of temporary files.
+PART = ".part"
 
 
 def meta_dir(path: str) -> str:
@@ -30,6 +32,11 @@ def seen_path(path: str) -> str:
     return _beside(path, ".seen")
 
 
+def leaves_path(path: str) -> str:
+    """Return the digests of the blocks of a file, kept on hosts that it is published to."""
+    return _beside(path, ".leaves")
+
+
 def lock_path(path: str) -> str:
     """Return the lock of a file."""
     return _beside(path, ".lock")
@@ -42,7 +49,12 @@ def users_dir(path: str) -> str:
 
 def part_path(path: str, token: str) -> str:
     """Return a temporary name, on the file system of the file that it is to become."""
-    return _beside(path, f".{token}.part")
+    return _beside(path, f".{token}{PART}")
+
+
+def resumable_path(path: str, key: str) -> str:
+    """Return a temporary name that a later attempt at the same content finds again."""
+    return _beside(path, f".{key}.resume{PART}")
 
 
 def unfinished_path(path: str) -> str:
@@ -62,4 +74,4 @@ def trash_dir(path: str) -> str:
 
 def is_ours(name: str) -> bool:
     """Tell whether a directory entry is no state: ours, hidden, or a lock of avocado-i2n."""
-    return name.startswith(".") or name.endswith((".lock", ".part"))
+    return name.startswith(".") or name.endswith((".lock", PART))

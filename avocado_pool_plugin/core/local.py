@@ -57,7 +57,7 @@ class LocalStore:
         self.seen_dir = seen_dir
         self.guard = guard or Guard(cascade=policy.cascade)
 
-    def _working(self, path: str) -> bool:
+    def working(self, path: str) -> bool:
         """Tell whether a file is a VM's working image: it may change, so nothing is recorded."""
         ours = os.path.basename(os.path.dirname(path)) == layout.META
         return ours or (self.guard.own is not None and os.path.abspath(path) == self.guard.own)
@@ -74,9 +74,13 @@ class LocalStore:
                 f"readable"
             ) from error
 
+    def has(self, path: str) -> bool:
+        """See :meth:`Store.has`."""
+        return os.path.exists(path)
+
     def info(self, path: str) -> FileInfo | None:
         """See :meth:`Store.info`."""
-        if self._working(path):
+        if self.working(path):
             return knowledge.identify_working(path, self.seen_dir)
         return knowledge.identify(path, self.policy, self.seen_dir)
 
@@ -84,6 +88,11 @@ class LocalStore:
         """See :meth:`Store.parent`."""
         name = os.path.basename(path).removesuffix(IMAGE_SUFFIX)
         return chain.parent_in(os.path.dirname(path))(name)
+
+    def equal(self, local: str, path: str) -> bool:
+        """See :meth:`Store.equal`."""
+        mine, there = self.info(local), self.info(path)
+        return bool(mine and there and mine.same_content(there))
 
     def lock(self, path: str, timeout: float) -> contextlib.AbstractContextManager[None]:
         """See :meth:`Store.lock`."""
@@ -95,25 +104,25 @@ class LocalStore:
         with locks.hold(local, self.policy.timeout):
             if self._equal(path, local):
                 return Moved("kept", os.path.getsize(path))
-            if self._working(local) and in_use(local):
+            if self.working(local) and in_use(local):
                 raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
             with self._copy(path, local, progress) as (part, info, cloned):
-                self._replace(part, local, info, replace(self.guard, elsewhere=_in(path)))
+                self.put(part, local, info, replace(self.guard, elsewhere=_in(path)))
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
 
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.publish`. The pool's lock is not held while content is copied."""
         started = time.monotonic()
-        if self._equal(local, path) and _made_alike(self.info(local), self.info(path)):
+        if self._equal(local, path) and made_alike(self.info(local), self.info(path)):
             return Moved("kept", os.path.getsize(path))
         with (
             self._copy(local, path, progress) as (part, info, cloned),
             locks.hold(path, self.policy.timeout),
         ):
-            there = self._usable(path)
-            if there and there.same_content(info) and _made_alike(info, there):
+            there = self.usable(path)
+            if there and there.same_content(info) and made_alike(info, there):
                 return Moved("kept", info.size)
-            self._replace(part, path, info, self.guard)
+            self.put(part, path, info, self.guard)
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
 
     def remove(self, path: str) -> None:
@@ -123,7 +132,7 @@ class LocalStore:
                 check_replace(path, None, self.guard)
                 trash.throw(path, self.policy.fsync)
 
-    def _usable(self, path: str) -> FileInfo | None:
+    def usable(self, path: str) -> FileInfo | None:
         """Return what a file is that may be replaced; a corrupt one counts as absent."""
         try:
             return self.info(path)
@@ -139,7 +148,7 @@ class LocalStore:
         """
         if os.path.islink(target) or not os.path.exists(target) or chain.leads_away(target):
             return False
-        mine, there = self.info(source), self._usable(target)
+        mine, there = self.info(source), self.usable(target)
         return bool(mine and there and mine.same_content(there))
 
     @contextlib.contextmanager
@@ -153,7 +162,7 @@ class LocalStore:
         self._require_space(source, target)
         source = knowledge.resolve(source)
         with durable.new_part(target, self.policy.fsync) as part:
-            copied, info = self._copy_whole(source, part, progress)
+            copied, info = self.copy_whole(source, part, progress)
             if source.endswith(IMAGE_SUFFIX):
                 info = self._at_home(source, part, target, info)
             elif info.passport:
@@ -166,7 +175,7 @@ class LocalStore:
             raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
         return known
 
-    def _copy_whole(
+    def copy_whole(
         self, source: str, part: str, progress: Progress | None
     ) -> tuple[Copied, FileInfo]:
         """Copy a file, which may be replaced meanwhile by writers; return what it is."""
@@ -177,7 +186,7 @@ class LocalStore:
                 trusted = (known.stamp, known.info.digest)
             with contextlib.suppress(FileChanging):
                 copied = copy_file(source, part, trusted, progress)
-                return copied, self._verify(source, copied)
+                return copied, self.verified(source, copied)
             durable.unlink(part)
         raise FileChanging(f"{source} is being written to; wait until that is done")
 
@@ -187,9 +196,9 @@ class LocalStore:
         if not (near and can_clone(source, target)):
             require_space(directory, allocated(source), f"a copy of {source}")
 
-    def _verify(self, source: str, copied: Copied) -> FileInfo:
+    def verified(self, source: str, copied: Copied) -> FileInfo:
         """Return what was copied, after comparing it with the source's record."""
-        if self._working(source):
+        if self.working(source):
             return replace(new_info(copied.stamp.size), digest=copied.digest)
         known = knowledge.peek(source, self.seen_dir)
         fresh = known and known.fresh and known.stamp == copied.stamp
@@ -208,24 +217,33 @@ class LocalStore:
 
         :raises ChainBroken: another parent is beside the target
         """
+        info = self.made_relative(source, part, info)
+        if not info.parent:
+            return info
+        beside = (_beside(path, info.parent) for path in (source, target))
+        return chain.on_parent(source, target, info, *beside)
+
+    def made_relative(self, source: str, part: str, info: FileInfo) -> FileInfo:
+        """
+        Let a copy name the state it stands on without a directory, and return what it is then.
+
+        :raises ImageRefused: its content is not all in files that can be states
+        """
         # of the copy: the source may be another file by now
         header = read_header(part)
         check_movable(source, header)
         backing = chain.named_backing(header, source, os.path.dirname(source))
-        if not backing.state:
-            return info
         info = replace(info, parent=backing.state)
-        if not backing.relative:
+        if backing.state and not backing.relative:
             self.rename(part, backing.state + IMAGE_SUFFIX)
             found = knowledge.read_digest(part, None)
             made = found[0] if found else None
             info = replace(info, digest=made, source_digest=info.digest, also=())
-        beside = (_beside(path, backing.state) for path in (source, target))
-        return chain.on_parent(source, target, info, *beside)
+        return info
 
-    def _replace(self, part: str, path: str, info: FileInfo, guard: Guard) -> None:
+    def put(self, part: str, path: str, info: FileInfo, guard: Guard) -> None:
         """Put a verified copy in place, after what stands on the old file was considered."""
-        if self._working(path):
+        if self.working(path):
             place_working(part, path, self.policy)
             return
         if os.path.lexists(path):
@@ -245,7 +263,7 @@ def _in(path: str) -> Callable[[str], bool]:
     return has
 
 
-def _made_alike(mine: FileInfo | None, there: FileInfo | None) -> bool:
+def made_alike(mine: FileInfo | None, there: FileInfo | None) -> bool:
     """
     Tell whether a pool's file needs no new record for how it was made, its content being equal.
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -145,6 +146,18 @@ def encode(record: Record) -> bytes:
     data["made_as"] = asdict(record.made_as)
     data["stamp"] = asdict(record.stamp) if record.stamp else None
     return json.dumps(data, indent=1, sort_keys=True).encode()
+
+
+def template(info: FileInfo) -> tuple[bytes, bytes, bytes]:
+    """Return a record as it is stored in three pieces: two stamps belong in between."""
+    none = Stamp(0, 0, 0, 0)
+    data = json.loads(encode(Record(info, none)))
+    marks = [secrets.token_hex(16) for _ in range(2)]
+    data["made_as"], data["stamp"] = marks
+    text = json.dumps(data, indent=1, sort_keys=True)
+    start, rest = text.split(json.dumps(marks[0]))
+    middle, end = rest.split(json.dumps(marks[1]))
+    return start.encode(), middle.encode(), end.encode()
 
 
 def decode(text: bytes) -> Record | None:

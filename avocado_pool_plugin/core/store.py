@@ -1,5 +1,5 @@
 """
-The contract of a place that keeps files of states; local.py and link.py keep it.
+The contract of a place that keeps files of states; local.py, link.py and ssh/store.py keep it.
 
 Paths are absolute, of whole files. Absent is absent: ``info`` returns None, ``names`` an empty
 list. What can't be reached is an error and never looks empty. What a store delivers or shows is
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import FileInfo
 
 
@@ -35,7 +36,13 @@ class Moved:
 
 
 class Store(Protocol):
-    """A place that keeps files of states."""
+    """
+    A place that keeps files of states.
+
+    :ivar policy: how careful and patient it is
+    """
+
+    policy: Policy
 
     def names(self, directory: str) -> list[str]:
         """
@@ -44,6 +51,9 @@ class Store(Protocol):
         :returns: an empty list if there is no such directory
         :raises PoolUnreachable: it can't be listed
         """
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file."""
 
     def info(self, path: str) -> FileInfo | None:
         """
@@ -58,6 +68,13 @@ class Store(Protocol):
 
         :raises StateMissing: there is no such file
         :raises ChainBroken: it stands on something that is no state
+        """
+
+    def equal(self, local: str, path: str) -> bool:
+        """
+        Tell whether a local file and one of the store both exist and have the same content.
+
+        :raises FileCorrupt: one of them is not what was recorded
         """
 
     def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:

@@ -66,11 +66,12 @@ def _target(path: str) -> str:
     durable.make_meta(path, fsync=False)
     directory = durable.make_like_parent(layout.trash_dir(path), fsync=False)
     _empty(directory)
-    return os.path.join(directory, f"{int(time.time())}-{durable.new_token()}-{_name(path)}")
+    return os.path.join(directory, name_of(path))
 
 
-def _name(path: str) -> str:
-    return os.path.basename(path)
+def name_of(path: str) -> str:
+    """Return what a file is called in the trash: when it was thrown away comes first."""
+    return f"{int(time.time())}-{durable.new_token()}-{os.path.basename(path)}"
 
 
 def _keep_record(path: str, target: str) -> None:

@@ -135,9 +135,17 @@ def _list(directory: str) -> list[str]:
 
 def _load(entry: str) -> User | None:
     try:
-        with open(entry, encoding="utf-8") as file:
-            return User(**json.load(file))
-    except (OSError, ValueError, TypeError):
+        with open(entry, "rb") as file:
+            return decode(file.read())
+    except OSError:
+        return None
+
+
+def decode(text: bytes) -> User | None:
+    """Return a noted overlay, None if the note is damaged."""
+    try:
+        return User(**json.loads(text))
+    except (ValueError, TypeError):
         return None
 
 

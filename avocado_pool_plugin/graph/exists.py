@@ -2,25 +2,27 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from avocado_pool_plugin.core.durable import typed_failures
-from avocado_pool_plugin.core.errors import LocationRefused, PoolError
+from avocado_pool_plugin.core.errors import LocationRefused, PoolError, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX, State
 from avocado_pool_plugin.core.recipe import Change
 from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.graph.lookup import Lookup
 from avocado_pool_plugin.graph.plan import Found
 from avocado_pool_plugin.graph.read import Owner, Reading, saved_images
+from avocado_pool_plugin.graph.readers import Here
 from avocado_pool_plugin.graph.recipe import Recipes, told
+from avocado_pool_plugin.graph.search import CACHE, Place, Search
 from avocado_pool_plugin.graph.sight import Eyes, Sight
-from avocado_pool_plugin.graph.working import quick
 from avocado_pool_plugin.params import (
     IGNORE,
     REBUILD,
     cache_dir,
+    host,
     mirrors,
     policy,
     recipe_mode,
@@ -28,123 +30,11 @@ from avocado_pool_plugin.params import (
 )
 from avocado_pool_plugin.states.images import seen_dir
 from avocado_pool_plugin.states.ops import TransferOps
-from avocado_pool_plugin.states.setup import BACKENDS, DEFAULT_BACKENDS
+from avocado_pool_plugin.states.setup import BACKENDS
 from avocado_pool_plugin.states.sourced import SourcedStateBackend
 from avocado_pool_plugin.states.transfer import QCOW2ImageTransfer
 
 LOG = logging.getLogger("avocado." + __name__)
-
-#: What a plan calls the local cache.
-CACHE = "cache"
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """
-    What is known of states from the tests.
-
-    :param owner: returns whose state one is, None if no test names it
-    :param maker: returns the test that sets a state, None if none or several do
-    """
-
-    owner: Callable[[State], Owner | None]
-    maker: Callable[[State], Reading | None]
-
-    @classmethod
-    def of(cls, readings: Iterable[Reading], defaults: Mapping[str, str] | None = None) -> "Lookup":
-        """
-        Return what some tests know; those that get a state know best where it is got from.
-
-        :param defaults: a job's settings as params, to look for states that no test names
-        """
-        named: dict[State, Reading] = {}
-        got: dict[State, Reading] = {}
-        makers: dict[State, list[Reading]] = {}
-        for reading in readings:
-            for want in reading.node.gets:
-                got.setdefault(want.state, reading)
-            for made in reading.node.sets:
-                makers.setdefault(made.state, []).append(reading)
-            for state in reading.owners:
-                named.setdefault(state, reading)
-
-        def owner(state: State) -> Owner | None:
-            reading = got.get(state) or named.get(state)
-            if reading is None:
-                return None if defaults is None else _plain_owner(state, defaults)
-            return reading.owners[state]
-
-        def maker(state: State) -> Reading | None:
-            found = makers.get(state, [])
-            return found[0] if len(found) == 1 else None
-
-        return cls(owner, maker)
-
-
-def _plain_owner(state: State, defaults: Mapping[str, str]) -> Owner:
-    """Return how a get without any test would look for a state."""
-    own = {"vms": state.object_id, "object_id": state.object_id, "images": state.image or ""}
-    own["object_name"] = "/".join(filter(None, (state.object_id, state.image)))
-    own["object_type"] = "vms/images" if state.image else "vms"
-    own["states"] = DEFAULT_BACKENDS["images" if state.image else "vms"]
-    return Owner(quick({**defaults, **own, "get_state": state.name}), "get")
-
-
-@dataclass(frozen=True)
-class Place:
-    """
-    A state in the cache or in a mirror.
-
-    :param where: ``cache`` or the mirror's location
-    :param linked: whether a get makes symlinks to it
-    """
-
-    where: str
-    sight: Sight
-    linked: bool = False
-
-    @property
-    def problem(self) -> str:
-        """Why it can't be used from there, empty if it can."""
-        if not self.sight.problem:
-            return ""
-        return f"{self.sight.problem} in {'the cache' if self.where == CACHE else self.where}"
-
-
-@dataclass(frozen=True)
-class _Search:
-    """
-    The look for one state.
-
-    :param images: of the vm whose state it is
-    :param root: directory of the cache
-    :param own: whether the cache may be used
-    """
-
-    state: State
-    images: tuple[str, ...]
-    root: str
-    own: bool
-    eyes: Eyes
-
-    def cached(self) -> Place | None:
-        """Return the state in the cache, None if it is not there or the cache is not used."""
-        sight = self._look(self.root, self.root) if self.own else None
-        if sight is None:
-            return None
-        if not sight.problem and any(file.stray for file in sight.files):
-            sight = replace(sight, problem="names its parent by another path")
-        return Place(CACHE, sight)
-
-    def mirrored(self, source: str) -> Place | None:
-        """Return the state in a local mirror, None if it is not there."""
-        place = Location.parse(source)
-        sight = self._look(place.path, source)
-        return Place(source, sight, place.link) if sight else None
-
-    def _look(self, root: str, title: str) -> Sight | None:
-        with typed_failures(title):
-            return self.eyes.look(root, self.state, self.images)
 
 
 class Finder:
@@ -160,8 +50,9 @@ class Finder:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._recipes = Recipes()
-        self._eyes: dict[Any, Eyes] = {}
+        self._eyes: dict[tuple[Any, ...], Eyes] = {}
         self._changes: dict[tuple[str, State], tuple[Change, ...]] = {}
+        self._told: set[tuple[str, str]] = set()
 
     @classmethod
     def of(cls, readings: Iterable[Reading], defaults: Mapping[str, str] | None = None) -> "Finder":
@@ -173,7 +64,6 @@ class Finder:
         Return where a state is, and whether it can be used.
 
         :raises BackendUnknown: its backend is not installed
-        :raises LocationRefused: it may be on a remote host, which can't be reached
         :raises PoolError: no place has it and one could not be looked at; another setting is wrong
         """
         owner = self._lookup.owner(state)
@@ -185,57 +75,107 @@ class Finder:
         return self._find(backend, owner, self._search(state, owner.params))
 
     def places(self, state: State) -> list[Place]:
-        """Return all local places that have a state, the cache first; see :meth:`__call__`."""
+        """
+        Return all places that have a state, the cache first.
+
+        :raises PoolError: none has it and one could not be looked at; a setting is wrong
+        """
         owner = self._lookup.owner(state)
         if owner is None or not _is_ours(BACKENDS[owner.params.get("states", "")]):
             return []
         backend, search = BACKENDS[owner.params["states"]], self._search(state, owner.params)
-        mirrors = (source for source, _ in backend.permitted(owner.verb, owner.params))
-        local = (source for source in mirrors if not Location.parse(source).remote)
-        return [place for place in (search.cached(), *map(search.mirrored, local)) if place]
+        failures: list[PoolError] = []
+        mirrored = self._mirrored(backend, owner, search, failures)
+        found = [place for place in (search.cached(), *mirrored) if place]
+        if failures and not found:
+            raise failures[0]
+        return found
 
     # -- where it is -------------------------------------------------------------------------
 
-    def _search(self, state: State, own: Any) -> "_Search":
-        key = policy(own, "get"), seen_dir(own)
-        if key not in self._eyes:
-            self._eyes[key] = Eyes(*key)
+    def _search(self, state: State, own: Any) -> Search:
         images = tuple(saved_images(own)) if state.image is None else ()
-        return _Search(state, images, cache_dir(own), "own" in scopes(own), self._eyes[key])
+        return Search(state, images, self._local(cache_dir(own), own), "own" in scopes(own))
 
-    def _find(self, backend: Any, owner: Owner, search: "_Search") -> Found:
-        state, here = search.state, search.cached()
-        bad = [here] if here and here.problem else []
-        failed: PoolError | None = None
-        for source, mirror in backend.permitted(owner.verb, owner.params):
+    def _local(self, directory: str, own: Any) -> Eyes:
+        """Return what looks at a directory of this host."""
+        careful = policy(own, "get"), seen_dir(own)
+        key = (*careful, directory)
+        if key not in self._eyes:
+            self._eyes[key] = Eyes(Here(directory, *careful))
+        return self._eyes[key]
+
+    def _mirror(self, source: str, own: Any) -> Eyes:
+        """
+        Return what looks at a mirror.
+
+        :param own: params as its host sees them
+        """
+        place = Location.parse(source)
+        if not place.remote:
+            return self._local(place.path, own)
+        from avocado_pool_plugin.graph.far import There
+        from avocado_pool_plugin.states.far import FarFiles
+
+        careful = policy(own, "get"), seen_dir(own)
+        key = (*careful, host(place.label, own), place.path)
+        if key not in self._eyes:
+            far = FarFiles.at(place, own, careful[1])
+            ahead = [state.path for state in self._lookup.states]
+            self._eyes[key] = Eyes(There(far, place.path, careful[0], ahead))
+        return self._eyes[key]
+
+    def _mirrored(
+        self, backend: Any, owner: Owner, search: Search, failures: list[PoolError]
+    ) -> Iterator[Place]:
+        """
+        Yield the state in each mirror that has it, nearest first.
+
+        :param failures: is given why a mirror could not be looked at
+        """
+        for source, own in backend.permitted(owner.verb, owner.params):
             try:
-                if Location.parse(source).remote:
-                    if state.name in backend.transport.show(mirror, None):
-                        return Found(source)
-                    continue
-                there = search.mirrored(source)
-            except LocationRefused:
+                there = search.mirrored(source, self._mirror(source, own))
+            except (LocationRefused, SettingRefused):
                 raise
             except PoolError as error:
-                LOG.warning("mirror %s can't be used: %s", source, error)
-                failed = failed or error
+                failures.append(error)
+                self._warn(source, error)
                 continue
-            if there and not there.problem:
+            if there:
+                yield there
+
+    def _find(self, backend: Any, owner: Owner, search: Search) -> Found:
+        state, here = search.state, search.cached()
+        bad = [here] if here and here.problem else []
+        failures: list[PoolError] = []
+        for there in self._mirrored(backend, owner, search, failures):
+            if not there.problem:
                 return self._in_mirror(search, here, there)
-            bad += [there] if there else []
+            bad.append(there)
         corrupt = [error for place in bad for error in place.sight.corrupt if place is not here]
         as_recorded = (backend.as_recorded(error, owner.params) for error in corrupt)
         if here and not here.problem and all(as_recorded):
             return self._judged(state, Found(CACHE), [here])
-        if failed:
-            raise failed
+        if failures:
+            raise failures[0]
         where = bad[0].where if bad else ""
         return Found(where, problem=" and ".join(place.problem for place in bad))
 
-    def _in_mirror(self, search: "_Search", here: Place | None, there: Place) -> Found:
-        lacking = search.eyes.lacking(search.root, there.sight, there.linked)
+    def _warn(self, source: str, error: PoolError) -> None:
+        """Log that a mirror can't be used, each reason once."""
+        if (source, str(error)) not in self._told:
+            self._told.add((source, str(error)))
+            LOG.warning("mirror %s can't be used: %s", source, error)
+
+    def _in_mirror(self, search: Search, here: Place | None, there: Place) -> Found:
+        lacking = search.cache.lacking(there.sight)
         if lacking or here is None:
-            return self._judged(search.state, Found(there.where, lacking), [there])
+            fetch = tuple(
+                (os.path.join(search.cache.root, file.path), 0 if there.linked else file.size)
+                for file in lacking
+            )
+            return self._judged(search.state, Found(there.where, fetch), [there])
         # both have the same content, whatever each of them says of how it was made
         return self._judged(search.state, Found(CACHE), [here, there])
 

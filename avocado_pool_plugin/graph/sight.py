@@ -5,12 +5,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from avocado_pool_plugin.core import chain, knowledge
-from avocado_pool_plugin.core.copy import allocated
+from avocado_pool_plugin.core import chain
 from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused, ParentChanged
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, State
-from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.graph.readers import Reader
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class File:
 
     :param path: relative to the cache or pool
     :param info: what it is; None if it is absent or can't be used
+    :param size: bytes on disk of one that can be used
     :param parent: state that it stands on, empty for none
     :param problem: why it can't be used, such as ``is corrupt``; empty if it is good or absent
     :param stray: it names its parent by a path that is not the state beside it
@@ -28,6 +28,7 @@ class File:
 
     path: str
     info: FileInfo | None = None
+    size: int = 0
     parent: str = ""
     problem: str = ""
     stray: bool = False
@@ -39,7 +40,7 @@ class Sight:
     """
     A state in one place.
 
-    :param root: the cache's or pool's directory
+    :param root: what tells the place from all others
     :param files: the state's own file, then all others that it needs
     :param parent: the file of the state that it stands on, None for none
     :param problem: why it can't be used, such as ``is corrupt``; empty if it is good
@@ -63,31 +64,35 @@ class Sight:
 
 class Eyes:
     """
-    Looks at states and remembers each file.
+    Looks at the states in one place and remembers each file.
 
-    :param policy: whether content is read that nothing speaks against
-    :param seen_dir: where knowledge about files in read-only directories is kept
+    :param reader: of the place's files
     """
 
-    def __init__(self, policy: Policy, seen_dir: str) -> None:
-        self._policy, self._seen_dir = policy, seen_dir
-        self._files: dict[tuple[str, str], File] = {}
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._files: dict[str, File] = {}
 
-    def look(self, root: str, state: State, images: Iterable[str] = ()) -> Sight | None:
+    @property
+    def root(self) -> str:
+        """What tells the place from all others; of a directory on this host its path."""
+        return self._reader.root
+
+    def look(self, state: State, images: Iterable[str] = ()) -> Sight | None:
         """
-        Return what a place holds of a state, None if that is nothing.
+        Return what the place holds of a state, None if that is nothing.
 
         :param images: of a vm whose state it is
         :raises PoolUnreachable: something is neither there nor absent
         """
         if state.image is not None:
-            return self._image(root, state)
-        ram = self._file(root, state.path)
+            return self._image(state)
+        ram = self._file(state.path)
         if ram.info is None and not ram.problem:
             return None
         files, problem = [ram], ram.problem
         for image in images:
-            part = self._image(root, replace(state, image=image))
+            part = self._image(replace(state, image=image))
             files += part.files if part else ()
             if part is None:
                 problem = problem or f"lacks its state of image {image!r}"
@@ -95,62 +100,52 @@ class Eyes:
                 problem = problem or f"has a state of image {image!r} that {part.problem}"
             elif not _belongs(ram.info, image, part.info):
                 problem = problem or f"belongs to another state of image {image!r} than the one"
-        return Sight(root, tuple(files), problem=problem)
+        return Sight(self.root, tuple(files), problem=problem)
 
-    def lacking(self, root: str, sight: Sight, linked: bool) -> tuple[tuple[str, int], ...]:
-        """
-        Return the files of a state that another place lacks or has another version of.
+    def lacking(self, sight: Sight) -> tuple[File, ...]:
+        """Return the files of a state elsewhere that are not here, or in another version."""
+        return tuple(file for file in sight.files if not _same(self._file(file.path), file))
 
-        :param root: the other place
-        :param linked: whether they would be symlinks
-        :returns: their paths there, and bytes on disk
-        """
-        found = []
-        for file in sight.files:
-            if not _same(self._file(root, file.path), file):
-                size = 0 if linked else allocated(os.path.join(sight.root, file.path))
-                found.append((os.path.join(root, file.path), size))
-        return tuple(found)
-
-    def _image(self, root: str, state: State) -> Sight | None:
+    def _image(self, state: State) -> Sight | None:
         files: list[File] = []
         try:
-            files += self._chain(root, state)
+            files += self._chain(state)
         except ChainBroken:
-            return Sight(root, tuple(files), problem="stands on itself")
+            return Sight(self.root, tuple(files), problem="stands on itself")
         top = files[0]
         if top.info is None and not top.problem:
             return None
         below = (_problem(*pair) for pair in itertools.pairwise(files))
         problem = top.problem or next(filter(None, below), "")
-        return Sight(root, tuple(files), files[1] if len(files) > 1 else None, problem)
+        return Sight(self.root, tuple(files), files[1] if len(files) > 1 else None, problem)
 
-    def _chain(self, root: str, state: State) -> Iterator[File]:
+    def _chain(self, state: State) -> Iterator[File]:
         """Yield the files of an image state and of all states that it stands on."""
         home = os.path.dirname(state.path)
 
         def file(name: str) -> File:
-            return self._file(root, chain.state_file(home, name))
+            return self._file(chain.state_file(home, name))
 
         return map(file, chain.walk(state.name, lambda name: file(name).parent))
 
-    def _file(self, root: str, path: str) -> File:
-        key = root, path
-        if key not in self._files:
-            self._files[key] = self._read(os.path.join(root, path), path)
-        return self._files[key]
+    def _file(self, path: str) -> File:
+        if path not in self._files:
+            self._files[path] = self._read(path)
+        return self._files[path]
 
-    def _read(self, full: str, path: str) -> File:
-        parent, stray = "", False
+    def _read(self, path: str) -> File:
+        parent, stray, reader = "", False, self._reader
         try:
             if path.endswith(IMAGE_SUFFIX):
-                backing = chain.backing_of(full)
+                backing = reader.backing(path)
                 if backing.outside:
                     return File(path, problem=f"stands on {backing.outside}, which is no state,")
                 parent = backing.state
-                stray = not backing.relative and chain.leads_away(full)
-            info = knowledge.believe(full, self._policy, self._seen_dir)
-            return File(path, info, parent if info else "", stray=stray)
+                stray = not backing.relative and reader.leads_away(path)
+            info = reader.believe(path)
+            if info is None:
+                return File(path, stray=stray)
+            return File(path, info, reader.allocated(path), parent, stray=stray)
         except FileNotFoundError:
             return File(path)
         except FileCorrupt as error:

@@ -66,7 +66,7 @@ def why(state: State, finder: Finder) -> list[Why]:
     """
     Return how a state was made in each place that has it, the cache first.
 
-    :raises PoolError: a place can't be looked at
+    :raises PoolError: no place has it and one can't be looked at
     """
     maker = finder.maker(state)
     return [

@@ -16,8 +16,13 @@ _ARGUMENTS = (
     ("swarm_pool", "--pool-cache", "DIRECTORY"),
     ("pool_scope", "--pool-scope", "SCOPES"),
     ("lock_timeout", "--pool-lock-timeout", "SECONDS"),
+    ("ssh_config", "--pool-ssh-config", "FILE"),
+    ("ssh_timeout", "--pool-ssh-timeout", "SECONDS"),
+    ("ssh_host_keys", "--pool-ssh-host-keys", "POLICY"),
     ("off", "--pool-off", None),
 )
+#: The options about hosts of remote pools.
+SSH = ("ssh_config", "ssh_timeout", "ssh_host_keys")
 
 
 def add_arguments(parser: Any, *names: str) -> None:

@@ -16,6 +16,7 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.plugins.commands import COMMANDS
 from avocado_pool_plugin.plugins.commands.command import FAILED, MISUSED
+from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.options import check_files, check_values
 
 _COMMANDS = {command.name: command for command in COMMANDS}
@@ -68,6 +69,8 @@ class Pool(CLICmd):
         except KeyboardInterrupt:
             LOG_UI.error("interrupted; what is in place is whole, run the command again")
             return int(exit_codes.AVOCADO_JOB_INTERRUPTED)
+        finally:
+            close_connections()
 
 
 def _misused(parser: Any, message: str) -> NoReturn:

@@ -12,6 +12,7 @@ from avocado.core.output import LOG_UI
 from avocado.core.plugin_interfaces import JobPost, JobPre
 
 from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.options import check_files, check_values, is_off
 from avocado_pool_plugin.plugins.text import EVENTS_FILE, human_size, read_plans
 
@@ -47,7 +48,8 @@ class PoolJob(JobPre, JobPost):
             raise JobError(str(error)) from error
 
     def post(self, job: Any) -> None:
-        """Print one line, if any test did something with states."""
+        """Print one line, if any test did something with states; close what the plan needed."""
+        close_connections()
         parts = [summary(read_events(job.test_results_path)), *graph_parts(job.logdir)]
         line = ", ".join(part for part in parts if part)
         if line and not job.config.get("stdout_claimed_by"):

@@ -17,6 +17,7 @@ from avocado.core.exceptions import TestError
 from virttest import env_process
 
 from avocado_pool_plugin.plugins import vt_asked, vt_images, vt_machines, vt_user
+from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.test import ERROR_PARAM, USER_HOOK_PARAM
 from avocado_pool_plugin.plugins.text import EVENTS_FILE
 
@@ -151,6 +152,7 @@ class StateHooks:
         finally:
             problems = self._held.release(test, params, env)
             self._alone.close()
+            close_connections()
         if problems:
             with self.reported(test):
                 raise TestError("; ".join(problems))

@@ -48,6 +48,7 @@ class Channel:
             os.set_blocking(fd, False)
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
+        self._closed = False
         self._buffer = bytearray()
         self._said = bytearray()
 
@@ -118,11 +119,13 @@ class Channel:
 
     def complaints(self) -> str:
         """Return the end of what the program wrote to its standard error."""
-        self._listen()
+        if not self._closed:
+            self._listen()
         return self._said.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """End the program; quick and without errors in any state."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -84,12 +84,8 @@ def publish(wanted: State, params: Mapping[str, str], dry: bool = False) -> Outc
 
     :raises StateMissing: the cache does not have it
     :raises SettingRefused: there is no pool
-    :raises LocationRefused: a pool is on a remote host; nothing was done
     """
     started, exchange, own = time.monotonic(), _exchange(dry), _params(wanted, params)
-    for pool in settings.shared_pools(own):
-        if pool.remote:
-            TransferOps.get_session(pool.label, own)
     if not exchange.cached(own):
         raise _missing(wanted, [f":{settings.cache_dir(own)}"], own)
     return exchange.outcome(started, exchange.publish(own))
@@ -124,15 +120,13 @@ class _Ops(TransferOps):
     def download(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`TransferOps.download`."""
         move = super().download
-        source = Location.parse(pool_path).path
-        return cls._move(lambda: move(cache_path, pool_path, params), source, cache_path)
+        return cls._move(lambda: move(cache_path, pool_path, params), _place(pool_path), cache_path)
 
     @classmethod
     def upload(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`TransferOps.upload`."""
         move = super().upload
-        target = Location.parse(pool_path).path
-        return cls._move(lambda: move(cache_path, pool_path, params), cache_path, target)
+        return cls._move(lambda: move(cache_path, pool_path, params), cache_path, _place(pool_path))
 
     @classmethod
     def _move(cls, move: Callable[[], Moved], source: str, target: str) -> Moved:
@@ -141,9 +135,17 @@ class _Ops(TransferOps):
         moved = move()
         # what an earlier attempt at the chain has copied is kept in the next one
         if moved.changed or target not in cls.steps:
-            size = 0 if moved.action == "linked" else allocated(target)
+            # a file on another host takes there what it takes here
+            here = target if os.path.exists(target) else source
+            size = 0 if moved.action == "linked" else allocated(here)
             cls.steps[target] = Step(source, target, moved.action, size)
         return moved
+
+
+def _place(pool_path: str) -> str:
+    """Return a file's path, with its host if that is another one."""
+    location = Location.parse(pool_path)
+    return pool_path if location.remote else location.path
 
 
 def _link_step(cache_path: str, pool_path: str) -> Step:

@@ -4,20 +4,23 @@ import contextlib
 import itertools
 import logging
 import os
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import plan
 from avocado_pool_plugin.core.dependents import Guard
-from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused, LocationRefused
+from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused
 from avocado_pool_plugin.core.link import LinkStore
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.core.plan import Plan
 from avocado_pool_plugin.core.progress import reported
-from avocado_pool_plugin.core.records import FileInfo
-from avocado_pool_plugin.core.store import Moved
+from avocado_pool_plugin.core.store import Moved, Store
 from avocado_pool_plugin.states import images, report, telling
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.ssh.store import RemoteStore
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -30,29 +33,34 @@ class TransferOps:
     the plain path) or ``<verb>_remote`` (with the whole location). Errors: core/errors.py.
     """
 
-    #: Sessions with remote hosts.
+    #: Sessions with remote hosts, by what they connect to.
     _session_cache: dict[Any, Any] = {}  # noqa: RUF012 - shared by all, as documented
 
     @classmethod
-    def get_session(cls, host: str, params: Any) -> NoReturn:
+    def get_session(cls, host: str, params: Any) -> Any:
         """
-        Return a session with a remote host.
+        Return the session with a remote host; nothing is connected before it is used.
 
-        :raises LocationRefused: always; there is no remote store yet
+        :param host: label of the host's locations
+        :param params: as the label sees them (``params.object_params(host)``)
+        :raises SettingRefused: a param makes no sense
         """
-        raise LocationRefused(
-            f"location '{host}:...' is on a remote host, which this version can't reach; use a "
-            f"local or mounted directory (':/dir')"
-        )
+        from avocado_pool_plugin.ssh import session
+
+        found = session.of(settings.host(host, params))
+        cls._session_cache[found.host.key] = found
+        return found
 
     @classmethod
-    def reaches(cls, pool_path: str) -> bool:
-        """Tell whether a location is local, or a subclass knows how to get to it."""
-        own = cls.__mro__[: cls.__mro__.index(TransferOps)]
-        ways = ("get_session", "list_remote", "list_paths")
-        return not Location.parse(pool_path).remote or any(
-            way in vars(kind) for kind in own for way in ways
-        )
+    def check_location(cls, pool_path: str, params: Any) -> None:
+        """
+        Make sure that what is known of a location's host makes sense; nothing is connected.
+
+        :raises SettingRefused: a param makes no sense
+        """
+        location = Location.parse(pool_path)
+        if location.remote:
+            settings.host(location.label, _of_label(params, location.label))
 
     # -- verbs -------------------------------------------------------------------------------
 
@@ -90,7 +98,7 @@ class TransferOps:
         return cls._verb("parent", pool_path)(_plain(pool_path), params)  # type: ignore[no-any-return]
 
     @classmethod
-    def plan(cls, files: list[tuple[str, str]], params: Any, down: bool) -> plan.Plan | None:
+    def plan(cls, files: list[tuple[str, str]], params: Any, down: bool) -> Plan | None:
         """
         Make sure that a transfer can be done, before its first file is touched.
 
@@ -101,7 +109,7 @@ class TransferOps:
         :raises ChainBroken: the pool has another parent than the one that is to be published
         """
         if any(Location.parse(pool_path).remote for _, pool_path in files):
-            return None
+            return cls._plan_remote(files, params, down) if cls._moves_remotely() else None
         pairs = [(cache_path, _plain(pool_path)) for cache_path, pool_path in files]
         if down and any(Location.parse(pool_path).link for _, pool_path in files):
             for cache_path, path in pairs:
@@ -137,17 +145,17 @@ class TransferOps:
     @classmethod
     def compare_local(cls, cache_path: str, pool_path: str, params: Any) -> bool:
         """See :meth:`compare`."""
-        return _compare(cls._local(params, "get"), cache_path, pool_path)
+        return _compare(cls._local(params, "get"), pool_path, cache_path)
 
     @classmethod
     def download_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`download`."""
-        return _fetch(cls._local(params, "get"), cache_path, pool_path)
+        return _fetch(cls._local(params, "get"), pool_path, cache_path, pool_path)
 
     @classmethod
     def upload_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`upload`."""
-        return _publish(cls._local(params, "set"), cache_path, pool_path)
+        return _publish(cls._local(params, "set"), pool_path, cache_path, pool_path)
 
     @classmethod
     def delete_local(cls, pool_path: str, params: Any) -> None:
@@ -178,12 +186,12 @@ class TransferOps:
     @classmethod
     def download_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`download`; the cache's file becomes a symlink."""
-        return _fetch(cls._link(params, "get"), cache_path, pool_path)
+        return _fetch(cls._link(params, "get"), pool_path, cache_path, pool_path)
 
     @classmethod
     def upload_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`upload`; a symlink is refused."""
-        return _publish(cls._link(params, "set"), cache_path, pool_path)
+        return _publish(cls._link(params, "set"), pool_path, cache_path, pool_path)
 
     @classmethod
     def delete_link(cls, pool_path: str, params: Any) -> None:
@@ -198,34 +206,75 @@ class TransferOps:
     # -- remote hosts ------------------------------------------------------------------------
 
     @classmethod
+    def _remote(cls, pool_path: str, params: Any, do: str) -> "tuple[RemoteStore, str]":
+        """Return the store on a location's host, and the path there."""
+        from avocado_pool_plugin.ssh.store import RemoteStore
+
+        location = Location.parse(pool_path)
+        session = cls.get_session(location.label, _of_label(params, location.label))
+        return RemoteStore(session, cls._local(params, do)), location.path
+
+    @classmethod
     def list_remote(cls, pool_path: str, params: Any) -> list[str]:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`list_paths`."""
+        store, path = cls._remote(pool_path, params, "show")
+        return store.names(path)
 
     @classmethod
     def compare_remote(cls, cache_path: str, pool_path: str, params: Any) -> bool:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`compare`."""
+        return _compare(*cls._remote(pool_path, params, "get"), cache_path)
 
     @classmethod
     def download_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`download`."""
+        return _fetch(*cls._remote(pool_path, params, "get"), cache_path, pool_path)
 
     @classmethod
     def upload_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`upload`."""
+        return _publish(*cls._remote(pool_path, params, "set"), cache_path, pool_path)
 
     @classmethod
     def delete_remote(cls, pool_path: str, params: Any) -> None:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`delete`."""
+        store, path = cls._remote(pool_path, params, "unset")
+        store.remove(path)
 
     @classmethod
     def parent_remote(cls, pool_path: str, params: Any) -> str:
-        """See :meth:`get_session`."""
-        cls.get_session(Location.parse(pool_path).label, params)
+        """See :meth:`get_parent`."""
+        store, path = cls._remote(pool_path, params, "get")
+        return store.parent(path)
+
+    @classmethod
+    def _moves_remotely(cls) -> bool:
+        """Tell whether it is us who move files from and to hosts, and not a subclass."""
+        own = cls.__mro__[: cls.__mro__.index(TransferOps)]
+        ways = ("download_remote", "upload_remote")
+        return not any(way in vars(kind) for kind in own for way in ways)
+
+    @classmethod
+    def _plan_remote(cls, files: list[tuple[str, str]], params: Any, down: bool) -> Plan:
+        store, _ = cls._remote(files[0][1], params, "get" if down else "set")
+        pairs = [(cache_path, Location.parse(place).path) for cache_path, place in files]
+        store.view.look_at_all(path for _, path in pairs)
+        here = plan.here(images.seen_dir(params))
+        if down:
+            found = plan.plan_transfer([(b, a) for a, b in files], store.end, here)
+            plan.check_space(found)
+        else:
+            _check_parents(store, pairs)
+            found = plan.plan_transfer(files, here, store.end)
+            store.check_space(found)
+        LOG.debug("planned:\n%s", found)
+        return found
+
+
+def _of_label(params: Any, label: str) -> Any:
+    """Return params as a host's label sees them."""
+    narrow = getattr(params, "object_params", None)
+    return narrow(label) if narrow else params
 
 
 def _plain(pool_path: str) -> str:
@@ -247,45 +296,44 @@ def _store_arguments(params: Any, do: str) -> tuple[Any, ...]:
     return policy, qemu.rename_backing, images.seen_dir(params), guard
 
 
-def _compare(store: LocalStore, cache_path: str, pool_path: str) -> bool:
-    here, there = _info(store, cache_path), _info(store, pool_path)
-    return bool(here and there and here.same_content(there))
+def _compare(store: Store, path: str, cache_path: str) -> bool:
+    try:
+        return store.equal(cache_path, path)
+    except FileCorrupt as error:
+        telling.warn(error)
+        return False
 
 
-def _check_parents(store: LocalStore, pairs: list[tuple[str, str]]) -> None:
+def _check_parents(store: Store, pairs: list[tuple[str, str]]) -> None:
     """Make sure that publishing a state does not replace what it stands on in the pool."""
     if store.policy.cascade:
         return
     for (cache_path, pool_path), (_, above) in itertools.pairwise(pairs):
         if os.path.dirname(pool_path) != os.path.dirname(above):
             continue  # the next is of another image, so this one is the state itself
-        there = _info(store, pool_path)
-        if there is not None and not _compare(store, cache_path, pool_path):
+        try:
+            another = store.has(pool_path) and not store.equal(cache_path, pool_path)
+        except FileCorrupt as error:
+            telling.warn(error)
+            continue
+        if another:
             raise ChainBroken(
                 f"{above} can't be published, it stands on {cache_path} and the pool has another "
                 f"{pool_path}; get that one and run again, or replace it with set_cascade=yes"
             )
 
 
-def _info(store: LocalStore, path: str) -> FileInfo | None:
-    try:
-        return store.info(path)
-    except FileCorrupt as error:
-        telling.warn(error)
-        return None
-
-
-def _fetch(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
+def _fetch(store: Store, path: str, cache_path: str, pool_path: str) -> Moved:
     with reported("fetching", pool_path) as progress:
-        moved = store.fetch(pool_path, cache_path, progress)
+        moved = store.fetch(path, cache_path, progress)
     _report("fetched", cache_path, moved, f"from {pool_path}, {moved.action}")
     return moved
 
 
-def _publish(store: LocalStore, cache_path: str, pool_path: str) -> Moved:
+def _publish(store: Store, path: str, cache_path: str, pool_path: str) -> Moved:
     with reported("publishing", cache_path) as progress:
-        moved = store.publish(cache_path, pool_path, progress)
-    _report("published", pool_path, moved, f"to {pool_path}, {moved.action}")
+        moved = store.publish(cache_path, path, progress)
+    _report("published", path, moved, f"to {pool_path}, {moved.action}")
     return moved
 
 

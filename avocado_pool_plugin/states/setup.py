@@ -12,7 +12,7 @@ from typing import Any
 from avocado.core import exceptions
 
 from avocado_pool_plugin import params as settings
-from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
+from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.names import ROOTS, check_name
 from avocado_pool_plugin.states import report, telling
 from avocado_pool_plugin.states.backends import Backends, StateBackend, load_backends
@@ -73,14 +73,11 @@ def _check_request(verb: str, params: Any) -> None:
     settings.one_mirror_is_enough(own)
     backend = _backend(own)
     permitted = getattr(backend, "permitted", None)
-    reaches = getattr(getattr(getattr(backend, "transport", None), "ops", None), "reaches", None)
+    ops = getattr(getattr(backend, "transport", None), "ops", None)
+    check = getattr(ops, "check_location", None)
     for location, _ in permitted(plain, own) if permitted else ():
-        if reaches and not reaches(location):
-            raise LocationRefused(
-                f"{plain} of state {params[f'{verb}_state']!r} of {params['object_name']}: "
-                f"location {location} is on a remote host, which this version can't reach; use a "
-                f"mounted directory (':/dir')"
-            )
+        if check:
+            check(location, params)
 
 
 def _backend(params: Any) -> Any:

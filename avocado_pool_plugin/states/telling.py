@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from avocado_pool_plugin.core import answers
 from avocado_pool_plugin.core.errors import PoolError, PoolSilent
 from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.ssh import glance
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -30,7 +31,8 @@ def one_operation() -> Iterator[None]:
         return
     token = _memory.set(_Memory())
     try:
-        yield
+        with glance.one_glance():
+            yield
     finally:
         _memory.reset(token)
 

@@ -5,10 +5,11 @@ A store joins by an entry in ``BACKENDS``: how to make one over a directory, and
 is allowed to leave behind. All faults are real: files cut short, disks full, directories gone.
 """
 
+import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import layout, locks, records
 from avocado_pool_plugin.core.copy import allocated
+from avocado_pool_plugin.core.digest import digest_fd
 from avocado_pool_plugin.core.errors import (
     ChainBroken,
     FileCorrupt,
@@ -31,12 +33,15 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.core.link import LinkStore
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.core.store import Store
 from tests.support.images import MIB, chain, edit, guest_bytes, image, qemu_img
-from tests.support.mounts import fill
+from tests.support.mounts import fill, fresh
 from tests.support.needs import need_root
 from tests.support.places import Dir, digest_of, ours, put, put_image, settle
 from tests.support.processes import in_child, lock_holder
+from tests.support.remote import KINDS, remote_store
+from tests.support.sshd import PasswordUser
 
 POLICY = Policy(timeout=10)
 CONTENT = b"content!" * (5 * MIB // 8) + b"end"
@@ -49,17 +54,41 @@ class Backend:
 
     make: Callable[[Policy], Store]
     links: bool = False
+    remote: bool = False
 
 
 BACKENDS = {
     "local": Backend(lambda policy: LocalStore(policy, qemu.rename_backing)),
     "link": Backend(lambda policy: LinkStore(policy, qemu.rename_backing), links=True),
+    **{
+        f"remote-{kind}": Backend(functools.partial(remote_store, kind=kind), remote=True)
+        for kind in KINDS
+    },
 }
 
 
-@pytest.fixture(params=list(BACKENDS))
-def backend(request) -> Backend:
-    return BACKENDS[request.param]
+#: Each store on each kind of file system; what a host lacks makes no difference between these.
+PLACES = [
+    (name, kind)
+    for name in BACKENDS
+    for kind in ("ext4", "xfs", "tmpfs")
+    if kind == "ext4" or name not in ("remote-rsync", "remote-plain")
+]
+
+
+@pytest.fixture(params=PLACES, ids="-".join)
+def place(request) -> tuple[str, str]:
+    return request.param
+
+
+@pytest.fixture
+def backend(place) -> Backend:
+    return BACKENDS[place[0]]
+
+
+@pytest.fixture
+def on_disk(place, file_systems, tmp_path) -> Iterator[Path]:
+    yield from fresh(file_systems[place[1]], tmp_path)
 
 
 @pytest.fixture
@@ -94,6 +123,16 @@ def clean(path: Path) -> None:
     """Nothing half done is left beside a file."""
     left = [name for name in ours(path.parent) if name.endswith((".part", ".tmp"))]
     assert left == [] and not [name for name in ours(path.parent) if ".next-" in name]
+
+
+def knows(info: FileInfo, path: Path) -> bool:
+    """The digest is known, by an algorithm that the store's host has."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digests = [one for one in (info.digest, *info.also) if one]
+        return digests != [] and digests == [
+            digest_fd(file.fileno(), size, algorithm=one.partition(":")[0]) for one in digests
+        ]
 
 
 # names and info
@@ -132,7 +171,7 @@ def test_an_unreachable_directory_is_an_error_and_not_empty(store, there):
         store.info(str(loop / "s.state"))
 
 
-def test_a_forbidden_directory_is_an_error_and_not_empty(store, here, there):
+def test_a_forbidden_directory_is_an_error_and_not_empty(store, backend, here, there):
     need_root()
     path = store_copy(store, here, there, "s")
     for above in path.parents:
@@ -140,6 +179,14 @@ def test_a_forbidden_directory_is_an_error_and_not_empty(store, here, there):
             break
         above.chmod(0o755)
     path.parent.chmod(0o700)
+    if backend.remote:
+        with PasswordUser() as user:
+            other = remote_store(POLICY, user=user.name, password=user.password)
+            for ask in (other.names, other.info):
+                with pytest.raises(PoolUnreachable, match=r"(?i)permission denied"):
+                    ask(str(path.parent if ask == other.names else path))
+            other.session.close()
+        return
 
     def stranger():
         os.setgroups([])
@@ -158,9 +205,9 @@ def test_a_forbidden_directory_is_an_error_and_not_empty(store, here, there):
 
 def test_info_is_none_or_has_the_digest(store, here, there):
     assert store.info(str(there.ram("s"))) is None
-    assert store.info(str(plain(there.ram("s")))).digest == digest_of(there.ram("s"))
+    assert knows(store.info(str(plain(there.ram("s")))), there.ram("s"))
     put(there.ram("t"), CONTENT, hashed=False)
-    assert store.info(str(there.ram("t"))).digest == digest_of(there.ram("s"))
+    assert knows(store.info(str(there.ram("t"))), there.ram("s"))
 
 
 def test_absent_equals_nothing_not_even_absent(store, here, there):
@@ -196,7 +243,7 @@ def test_parents(store, there, tmp_path):
 # publish
 
 
-def test_publish_makes_directories_and_an_equal_readable_file(store, here, there):
+def test_publish_makes_directories_and_an_equal_readable_file(store, backend, here, there):
     local = plain(here.ram("s"))
     local.chmod(0o600)
     old = os.umask(0o027)
@@ -206,7 +253,8 @@ def test_publish_makes_directories_and_an_equal_readable_file(store, here, there
         os.umask(old)
     assert moved.changed and moved.size == len(CONTENT)
     assert there.ram("s").read_bytes() == CONTENT
-    assert there.ram("s").stat().st_mode & 0o777 == 0o440
+    # over there the umask of the login counts
+    assert there.ram("s").stat().st_mode & 0o777 == (0o444 if backend.remote else 0o440)
     assert store.info(str(there.ram("s"))).digest == digest_of(local)
     clean(there.ram("s"))
 
@@ -295,7 +343,7 @@ def test_readers_take_no_lock_in_the_store(store, here, there):
     put(there.ram("s"), CONTENT, hashed=False)
     with lock_holder(there.ram("s")):
         assert store.names(str(there.ram("s").parent)) == ["s.state"]
-        assert store.info(str(there.ram("s"))).digest
+        assert knows(store.info(str(there.ram("s"))), there.ram("s"))
         assert store.fetch(str(there.ram("s")), str(here.ram("s"))).changed
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,3 +69,11 @@ def fill(directory: Path, leave: int) -> Path:
         left = os.statvfs(directory)
         os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize - leave)
     return hog
+
+
+def fresh(mount: Path, tmp_path: Path) -> Iterator[Path]:
+    """Give an empty directory of a test on a file system; for fixtures."""
+    directory = mount / tmp_path.name
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -16,13 +17,16 @@ from tests.support.processes import python
 MIB = 1 << 20
 
 
-def plainly(content: bytes) -> str:
+def plainly(content: bytes, algorithm: str = "b3t1m") -> str:
     """The digest as its definition says it, without a thought about speed."""
+    if algorithm == "sha256":
+        return "sha256:" + hashlib.sha256(content).hexdigest()
+    make = {"b3t1m": blake3, "s2t1m": hashlib.sha256}[algorithm]
     leaves = b""
     for start in range(0, len(content), MIB):
         block = content[start : start + MIB]
-        leaves += blake3(block).digest() if any(block) else bytes(32)
-    return "b3t1m:" + blake3(len(content).to_bytes(8, "little") + leaves).hexdigest()
+        leaves += make(block).digest() if any(block) else bytes(32)
+    return f"{algorithm}:" + make(len(content).to_bytes(8, "little") + leaves).hexdigest()
 
 
 def made(path: Path, size: int, spots: dict[int, bytes]) -> Path:
@@ -52,6 +56,76 @@ SIZES = st.one_of(st.integers(0, 7 * MIB), st.sampled_from([0, 1, MIB, MIB - 1, 
 def test_digest_is_what_its_definition_says(tmp_path, size, spots):
     path = made(tmp_path / "file", size, spots)
     assert digest_of(path) == plainly(path.read_bytes())
+
+
+@pytest.mark.parametrize("algorithm", ["s2t1m", "sha256"])
+@settings(max_examples=25)
+@given(size=SIZES, spots=SPOTS)
+@example(size=7 * MIB + 3, spots={MIB - 1: b"abc", 7 * MIB: b"end"})
+@example(size=3 * MIB + 3, spots={})
+def test_so_are_those_for_hosts_without_blake3(tmp_path, algorithm, size, spots):
+    path = made(tmp_path / "file", size, spots)
+    done: list[int] = []
+    with path.open("rb") as file:
+        found = digest.digest_fd(file.fileno(), size, done.append, algorithm)
+        data = sum(end - start for start, end in digest.data_spans(file.fileno(), size))
+    assert found == plainly(path.read_bytes(), algorithm)
+    assert sum(done) == data
+
+
+@settings(max_examples=25)
+@given(size=SIZES, spots=SPOTS, order=st.randoms(use_true_random=False))
+def test_blocks_make_a_tree_in_any_order(tmp_path, size, spots, order):
+    content = made(tmp_path / "file", size, spots).read_bytes()
+    tree = digest.Tree(size, ("b3t1m", "s2t1m"))
+    numbers = list(range(digest.count(size)))
+    order.shuffle(numbers)
+    for number in numbers:
+        block = content[number * MIB : (number + 1) * MIB]
+        assert tree.add(number, memoryview(block)) == any(block)
+    for algorithm in ("b3t1m", "s2t1m"):
+        assert tree.digest(algorithm) == plainly(content, algorithm)
+        # its leaves are all that another tree needs
+        other = digest.Tree(size, (algorithm,))
+        half = len(numbers) // 2
+        other.put(half, tree.leaves(algorithm)[half * 32 :], algorithm)
+        for number in range(half):
+            other.put(number, tree.leaf(number, algorithm), algorithm)
+        assert other.digest(algorithm) == tree.digest(algorithm)
+
+
+def test_one_tree_may_be_told_more_than_the_other():
+    block = memoryview(b"x" * MIB)
+    tree = digest.Tree(2 * MIB, ("b3t1m", "s2t1m"))
+    tree.add(1, block, ("b3t1m",))
+    assert tree.leaf(1) == blake3(block).digest()
+    assert tree.leaf(1, "s2t1m") == bytes(32)
+
+
+def test_one_reading_serves_both_trees(tmp_path):
+    path = made(tmp_path / "file", 9 * MIB, {MIB: b"x" * 5 * MIB})
+    with path.open("rb") as file:
+        tree = digest.tree_fd(file.fileno(), 9 * MIB, None, ("b3t1m", "s2t1m"))
+    for algorithm in ("b3t1m", "s2t1m"):
+        assert tree.digest(algorithm) == plainly(path.read_bytes(), algorithm)
+
+
+def test_algorithms_that_nobody_knows_are_refused(tmp_path):
+    path = made(tmp_path / "file", 10, {0: b"x"})
+    with path.open("rb") as file, pytest.raises(ValueError, match="md5"):
+        digest.digest_fd(file.fileno(), 10, None, "md5")
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, MIB - 1, MIB])
+@pytest.mark.parametrize("held", [bytes, bytearray])
+def test_zeros_are_known_whatever_holds_them(length, held):
+    inside = memoryview(held(2 * MIB))[5 : 5 + length]
+    assert digest.all_zero(inside) and digest.all_zero(memoryview(held(length)))
+    for at in {0, length // 2, length - 1} if length else ():
+        data = bytearray(length)
+        data[at] = 1
+        assert not digest.all_zero(memoryview(held(data)))
+        assert not digest.all_zero(memoryview(held(b"\0" + data + b"\0"))[1:-1])
 
 
 @settings(max_examples=40)
@@ -129,8 +203,9 @@ def test_a_file_that_got_shorter_is_noticed(tmp_path):
     with path.open("rb") as file:
         os.truncate(path, 2 * MIB)
         # a hole up to the promised size would be silently taken for zeros
-        with pytest.raises(FileChanging):
-            digest.digest_fd(file.fileno(), 3 * MIB)
+        for algorithm in ("b3t1m", "s2t1m", "sha256"):
+            with pytest.raises(FileChanging):
+                digest.digest_fd(file.fileno(), 3 * MIB, None, algorithm)
 
 
 def test_copies_keep_files_sparse(on_disk):

@@ -1,14 +1,20 @@
 """What a sub-command of ``avocado pool`` is."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import NameRefused
 from avocado_pool_plugin.core.names import State
 
 #: Exit statuses: all is fine; something was found or failed; the command was used wrongly.
 FINE, FAILED, MISUSED = 0, 1, 2
+#: Whose warnings are for users of commands; what others warn of is part of a result.
+_WARNING = ("avocado.avocado_pool_plugin.core", "avocado.avocado_pool_plugin.ssh")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,24 @@ class Command:
 def add_json(parser: Any) -> None:
     """Add ``--json``: machines read the result."""
     parser.add_argument("--json", dest="pool_json", action="store_true", help="Print JSON")
+
+
+@contextlib.contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Show users what goes on below, such as a working image that is invalid now."""
+
+    class ToUser(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            LOG_UI.log(record.levelno, "%s", record.getMessage())
+
+    handler = ToUser(logging.WARNING)
+    for name in _WARNING:
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name in _WARNING:
+            logging.getLogger(name).removeHandler(handler)
 
 
 def read_state(text: str) -> State:

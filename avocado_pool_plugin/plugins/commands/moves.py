@@ -1,23 +1,23 @@
 """``avocado pool fetch`` and ``avocado pool publish``: chains between the cache and the pools."""
 
-import contextlib
 import functools
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.params import job_params
-from avocado_pool_plugin.plugins.cli import add_arguments
+from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
     add_json,
     read_state,
+    warnings_shown,
 )
 from avocado_pool_plugin.plugins.text import human_size, print_json
 
@@ -35,7 +35,7 @@ def _configure(parser: Any) -> None:
         help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm: its file, and "
         "the states of that name of its images",
     )
-    add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout")
+    add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout", *SSH)
     parser.add_argument(
         "--dry-run",
         dest="pool_dry_run",
@@ -53,7 +53,7 @@ def _run(config: Mapping[str, Any], down: bool) -> int:
     from avocado_pool_plugin.states import exchange
 
     do = exchange.fetch if down else exchange.publish
-    with _warnings_shown(), reporting(bars.reporter(None if machine else LOG_UI)):
+    with warnings_shown(), reporting(bars.reporter(None if machine else LOG_UI)):
         outcome = do(wanted, job_params(config), dry)
     for problem in outcome.problems:
         LOG_UI.log(logging.WARNING if down else logging.ERROR, "%s", problem)
@@ -65,22 +65,6 @@ def _run(config: Mapping[str, Any], down: bool) -> int:
         verb = "fetched" if down else "published"
         sys.stdout.write(f"{verb} {config['pool_state']}: {_summary(outcome)}\n")
     return FINE if down or not outcome.problems else FAILED
-
-
-@contextlib.contextmanager
-def _warnings_shown() -> Iterator[None]:
-    """Show users what the core warns of, such as a working image that is invalid now."""
-
-    class ToUser(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            LOG_UI.log(record.levelno, "%s", record.getMessage())
-
-    log, handler = logging.getLogger("avocado.avocado_pool_plugin.core"), ToUser(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
 
 
 def _summary(outcome: "Outcome") -> str:

@@ -21,7 +21,8 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.core.names import State
-from avocado_pool_plugin.graph.exists import Finder, Lookup
+from avocado_pool_plugin.graph.exists import Finder
+from avocado_pool_plugin.graph.lookup import Lookup
 from avocado_pool_plugin.graph.plan import Found
 from avocado_pool_plugin.graph.read import node_of
 from avocado_pool_plugin.states import pool as pool_module

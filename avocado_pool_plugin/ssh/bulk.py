@@ -1,0 +1,223 @@
+"""Bulk transfers to and from a host with python3: the client of ssh/agent.py."""
+
+import contextlib
+import json
+import pkgutil
+import secrets
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from avocado_pool_plugin.core.digest import SHA256_TREE, Progress, Tree
+from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
+from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.download import Download, Received
+from avocado_pool_plugin.ssh.frames import Wire, far_path
+from avocado_pool_plugin.ssh.upload import Basis, Sent, Upload
+
+__all__ = ["Agent", "Basis", "Digested", "Received", "Sent"]
+
+#: What is sent, in this order.
+_MODULES = ("far_files", "far_work", "agent")
+#: Receives modules and runs the last. Nothing is sent before it says so: shells read ahead.
+_LOADER = """
+import json, os, sys, types
+os.write(1, ("\\n%s\\n" % sys.argv[1]).encode())
+text, size = b"", int(sys.argv[2])
+while len(text) < size:
+    text += os.read(0, size - len(text)) or os._exit(1)
+for name, source in json.loads(text.decode()):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+module.main()
+"""
+#: Lines that a login may print before anything of ours.
+_CHATTER = 10000
+
+
+@dataclass(frozen=True)
+class Digested:
+    """
+    What a file over there contains.
+
+    :param digest: of the whole content
+    :param leaves: the digests of its blocks
+    :param stamp: of the file, before and after it was read
+    """
+
+    digest: str
+    leaves: bytes
+    stamp: Stamp
+
+
+class Agent:
+    """
+    The agent at the other end of a channel, started by this.
+
+    One for one thread at a time. After an error it may be of no more use, see ``usable``.
+
+    :param channel: with a shell at its other end that waits for commands
+    :param python: the host's python3
+    :raises HostUnreachable: python3 can't be started, or the connection broke
+    :raises PoolSilent: no answer came in time
+    """
+
+    def __init__(self, channel: Channel, python: str = "python3") -> None:
+        self._wire = Wire(channel)
+        #: Whether it can be asked for anything; if not, its channel is closed.
+        self.usable = True
+        with self._whole():
+            self._start(python)
+            self._wire.path = python
+            self._wire.ask("hello")
+            hello = self._wire.finish()
+            #: The trees of digests that the host computes best: ``b3t1m`` or ``s2t1m``.
+            self.algorithm = str(hello["algorithm"])
+            #: The agent's process over there.
+            self.pid = int(hello["pid"])
+
+    def _start(self, python: str) -> None:
+        channel = self._wire.channel
+        token = secrets.token_hex(16)
+        program = json.dumps([(f"{__package__}.{name}", _source(name)) for name in _MODULES])
+        command = [python, "-I", "-c", _LOADER, token, str(len(program))]
+        channel.send(b"exec " + shlex.join(command).encode("utf-8", "surrogateescape") + b"\n")
+        for _ in range(_CHATTER):
+            if channel.receive_line() == token.encode():
+                channel.send(program.encode())
+                return
+        raise PoolUnreachable(
+            f"{channel.title} printed {_CHATTER} lines where an answer was expected; make its "
+            f"login shell print nothing without a terminal"
+        )
+
+    def upload(
+        self,
+        source: int,
+        size: int,
+        part: str,
+        *,
+        basis: Basis | None = None,
+        fsync: bool = True,
+        progress: Progress | None = None,
+    ) -> Sent:
+        """
+        Make a part over there equal to an open file here; what the part has already is not sent.
+
+        The part stays locked against other uploads until :meth:`release` or the next call.
+
+        :param source: open for reading
+        :param size: bytes of it
+        :param part: path over there, made if it is absent
+        :param basis: an old version; of use only for a part that is absent or empty
+        :raises FileChanging: the open file was written to meanwhile
+        :raises LockTimeout: another process is filling the part
+        :raises SpaceMissing: no room is left over there
+        :raises PoolUnreachable: the part can't be written, or does not hold what was sent
+        :raises HostUnreachable: the connection broke
+        :raises PoolSilent: no answer came in time
+        """
+        wire = self._work_on(part, "written", None)
+        upload = Upload(wire, self.algorithm, source, size, basis=basis, progress=progress)
+        with self._whole(refusable=True):
+            upload.open()
+        with self._whole():
+            return upload.run(fsync)
+
+    def download(
+        self,
+        path: str,
+        target: int,
+        *,
+        basis: bool = False,
+        target_path: str = "",
+        algorithms: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> Received:
+        """
+        Make an open file here equal to a file over there.
+
+        :param path: over there
+        :param target: open for reading and writing
+        :param basis: whether what the open file contains may be of use: only what differs travels
+        :param target_path: a name of the open file; other ways to move content have use for it
+        :param algorithms: of the digests that are wanted besides ``b3t1m``
+        :raises FileChanging: the file was written to meanwhile
+        :raises StateMissing: there is no such file
+        :raises PoolUnreachable: it can't be read
+        :raises HostUnreachable: the connection broke
+        :raises PoolSilent: no answer came in time
+        :raises OSError: the open file can't be written
+        """
+        wire = self._open(path, progress)
+        with self._whole():
+            return Download(wire, target, algorithms, progress).run(basis)
+
+    def digest(
+        self, path: str, progress: Progress | None = None, algorithm: str | None = None
+    ) -> Digested:
+        """
+        Have a file read over there.
+
+        :param algorithm: ``s2t1m``, or ``b3t1m`` where the host can; None for what it does best
+        :raises FileChanging: the file was written to meanwhile; further ones as for a download
+        """
+        algorithm = algorithm or self.algorithm
+        if algorithm not in (self.algorithm, SHA256_TREE):
+            raise ValueError(f"{self._wire.channel.title} can't compute {algorithm!r} digests")
+        wire = self._open(path, progress)
+        before = wire.stamp()
+        with self._whole():
+            wire.ask("leaves", algorithm=algorithm)
+            tree = Tree(before.size, (algorithm,))
+            wire.hear_leaves(tree, algorithm)
+        if wire.stamp() != before:
+            raise FileChanging(f"{wire.place} was written to while it was read; try again")
+        return Digested(tree.digest(algorithm), tree.leaves(algorithm), before)
+
+    def release(self) -> None:
+        """Let go of the file that was worked on last, and of its lock."""
+        wire = self._work_on(self._wire.path, self._wire.doing, None)
+        with self._whole():
+            wire.ask("close")
+            wire.finish()
+
+    def close(self) -> None:
+        """End it and its channel; quick and without errors in any state."""
+        self.usable = False
+        self._wire.channel.close()
+
+    def _work_on(self, path: str, doing: str, progress: Progress | None) -> Wire:
+        wire = self._wire
+        if not self.usable:
+            raise HostUnreachable(
+                f"the connection to {wire.channel.title} was closed after an error; connect again"
+            )
+        wire.path, wire.doing, wire.progress = path, doing, progress
+        return wire
+
+    def _open(self, path: str, progress: Progress | None) -> Wire:
+        """Open a file over there to read it."""
+        wire = self._work_on(path, "read", progress)
+        with self._whole(refusable=True):
+            wire.ask("source", path=far_path(path))
+            wire.finish()
+        return wire
+
+    @contextlib.contextmanager
+    def _whole(self, refusable: bool = False) -> Iterator[None]:
+        """Close the channel unless the body gets to its end, or to a refusal where that is one."""
+        self._wire.refused = False
+        try:
+            yield
+        except BaseException:
+            if not (refusable and self._wire.refused):
+                self.close()
+            raise
+
+
+def _source(module: str) -> str:
+    code = pkgutil.get_data(__package__, f"{module}.py")
+    assert code is not None
+    return code.decode()

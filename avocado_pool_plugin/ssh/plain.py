@@ -1,0 +1,196 @@
+"""
+Content to and from a host without python3: its shell and GNU coreutils do what ssh/agent.py would.
+
+Holes stay holes on both sides, but travel as zeros on the way here. An interrupted transfer goes on
+where it was; an old version is of no use, see ssh/rsync.py for that.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+from avocado_pool_plugin.core.digest import ALGORITHM, SHA256, Progress
+from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
+from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh.bulk import Basis, Digested, Received, Sent
+from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.plain_far import Far
+from avocado_pool_plugin.ssh.plain_flow import Content, Incoming, Outgoing
+
+
+class Plain:
+    """
+    Work on the content of a host's files, by the shell at the other end of a channel.
+
+    Stands in for ``bulk.Agent``. One for one thread at a time. After an error it may be of no more
+    use, see ``usable``.
+
+    :param channel: with a POSIX shell at its other end that waits for commands
+    :raises PoolUnreachable: there are no GNU coreutils
+    :raises HostUnreachable: the connection broke
+    :raises PoolSilent: no answer came in time
+    """
+
+    #: Of the digests that the host computes.
+    algorithm = SHA256
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        #: Whether it can be asked for anything; if not, its channel is closed.
+        self.usable = True
+        try:
+            self._far = Far(channel)
+        except BaseException:
+            self.close()
+            raise
+
+    def upload(
+        self,
+        source: int,
+        size: int,
+        part: str,
+        *,
+        basis: Basis | None = None,
+        fsync: bool = True,
+        progress: Progress | None = None,
+    ) -> Sent:
+        """
+        Make a part over there equal to an open file here; errors of ``Agent.upload``.
+
+        What the part has of the file's begin is not sent. It stays locked against other uploads
+        until :meth:`release` or the next call.
+
+        :param source: open for reading
+        :param size: bytes of it
+        :param part: path over there, made if it is absent
+        :param basis: of no use
+        """
+        before = Stamp.of(os.fstat(source))
+        have = self._open_part(part)
+        outgoing = Outgoing(self._far, source, size, progress)
+        with self._whole():
+            outgoing.run(part, have)
+            return self._finish(outgoing, part, fsync, before)
+
+    def download(
+        self,
+        path: str,
+        target: int,
+        *,
+        basis: bool = False,
+        algorithms: Sequence[str] = (ALGORITHM,),
+        progress: Progress | None = None,
+        target_path: str | None = None,
+    ) -> Received:
+        """
+        Make an open file here equal to a file over there; errors of ``Agent.download``.
+
+        :param path: over there
+        :param target: open for reading and writing
+        :param basis: whether what the open file contains may be the begin of what is there
+        :param algorithms: of the digests that are wanted
+        :param target_path: of no use
+        """
+        stamp = self._open_source(path)
+        incoming = Incoming(self._far, target, stamp.size, algorithms, progress)
+        with self._whole():
+            incoming.run(basis)
+            self._require_unchanged(stamp)
+        return received(incoming.content, stamp, incoming.moved)
+
+    def digest(
+        self, path: str, progress: Progress | None = None, algorithm: str | None = None
+    ) -> Digested:
+        """
+        Have a file read over there; errors of ``Agent.digest``.
+
+        :param algorithm: ``sha256`` or None, others are not to be had
+        """
+        if algorithm not in (None, SHA256):
+            raise ValueError(f"there are no {algorithm} digests without python3")
+        stamp = self._open_source(path)
+        with self._whole():
+            self._far.ask("pool_hash")
+            found = self._far.sha256()
+            self._require_unchanged(stamp)
+        if progress is not None:
+            progress(stamp.size)
+        return Digested(f"{SHA256}:{found}", b"", stamp)
+
+    def release(self) -> None:
+        """Let go of the file that was worked on last, and of its lock."""
+        self._work_on(self._far.path, self._far.doing)
+        with self._whole():
+            self._far.ask("pool_close")
+            self._far.answer("closed")
+
+    def close(self) -> None:
+        """End it and its channel; quick and without errors in any state."""
+        self.usable = False
+        self._channel.close()
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def _open_part(self, part: str) -> int:
+        """Open and lock a part over there; return how many bytes it has."""
+        self._work_on(part, "written")
+        with self._whole():
+            self._far.ask("pool_open", part)
+            return int(self._far.answer("part"))
+
+    def _open_source(self, path: str) -> Stamp:
+        """Open a file over there to read it."""
+        self._work_on(path, "read")
+        with self._whole():
+            self._far.ask("pool_source", path)
+            return self._far.stamp()
+
+    def _finish(self, outgoing: Outgoing, part: str, fsync: bool, before: Stamp) -> Sent:
+        """Have a part brought to its size and compared with what was sent."""
+        far = self._far
+        far.ask("pool_finish", part, outgoing.size, "yes" if fsync else "no")
+        outgoing.complete()
+        mine = outgoing.content.sha256(outgoing.size)
+        found = far.sha256()
+        stamp = far.stamp()
+        if Stamp.of(os.fstat(outgoing.source)) != before:
+            raise FileChanging(
+                f"the file to be sent to {far.place} was written to meanwhile; try again"
+            )
+        if found != mine or stamp.size != outgoing.size:
+            raise PoolUnreachable(
+                f"{far.place} does not hold what was sent: {stamp.size} bytes with the sha256 "
+                f"{found}, expected {outgoing.size} with {mine}; check the disk and the memory of "
+                f"that host, remove the file and try again"
+            )
+        tree = outgoing.content.tree
+        digest = f"{SHA256}:{found}"
+        return Sent(tree.digest(), digest, tree.leaves(), None, stamp, outgoing.moved)
+
+    def _require_unchanged(self, before: Stamp) -> None:
+        self._far.ask("pool_stamp")
+        if self._far.stamp() != before:
+            raise FileChanging(f"{self._far.place} was written to while it was read; try again")
+
+    def _work_on(self, path: str, doing: str) -> None:
+        if not self.usable:
+            raise HostUnreachable(
+                f"the connection to {self._channel.title} was closed after an error; connect again"
+            )
+        self._far.path, self._far.doing = path, doing
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Close the channel unless the body gets to its end or to a refusal."""
+        self._far.refused = False
+        try:
+            yield
+        except BaseException:
+            if not self._far.refused:
+                self.close()
+            raise
+
+
+def received(content: Content, stamp: Stamp, moved: int) -> Received:
+    """Return what came here."""
+    return Received(content.digests(), content.tree.leaves(), stamp, moved)

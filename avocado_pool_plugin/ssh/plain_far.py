@@ -1,0 +1,152 @@
+"""The shell that plain.sh makes of a far one: what it is asked for, and its answers."""
+
+import pkgutil
+import re
+import secrets
+import shlex
+
+from avocado_pool_plugin.core.errors import (
+    LockTimeout,
+    PoolError,
+    PoolUnreachable,
+    SpaceMissing,
+    StateMissing,
+)
+from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh.channel import Channel
+
+#: Lines that a login may print before anything of ours.
+_CHATTER = 10000
+_FULL = re.compile("No space left on device|Disk quota exceeded")
+#: The same from tools, from bash and from dash.
+_ABSENT = re.compile("No such file|Not a directory|Directory nonexistent|not found")
+
+
+class Far:
+    """
+    A shell over there that sends and takes content.
+
+    :param channel: with a POSIX shell at its other end that waits for commands
+    :raises PoolUnreachable: it lacks programs
+    :raises HostUnreachable: the connection broke
+    :raises PoolSilent: no answer came in time
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        #: The file that is worked on, for errors, and what is done to it.
+        self.path, self.doing = "", "used"
+        #: Whether the last error was an answer to what was asked, after which more can be asked.
+        self.refused = False
+        token = secrets.token_hex(16)
+        self._token = token.encode() + b" "
+        text = pkgutil.get_data(__package__, "plain.sh")
+        assert text is not None
+        channel.send(text)
+        self.ask("pool_hello", token)
+        #: The process over there.
+        self.pid = int(self._greeting())
+
+    def _greeting(self) -> str:
+        lacking = []
+        for _ in range(_CHATTER):
+            word, text = self._split(self.channel.receive_line())
+            if word == "lacks":
+                lacking.append(text)
+            elif word == "hello" and lacking:
+                raise PoolUnreachable(
+                    f"{self.channel.title} lacks {', '.join(lacking)}; install GNU coreutils there"
+                )
+            elif word == "hello":
+                return text
+        raise PoolUnreachable(
+            f"{self.channel.title} printed {_CHATTER} lines where an answer was expected; make its "
+            f"login shell print nothing without a terminal"
+        )
+
+    @property
+    def place(self) -> str:
+        """The file that is worked on, with its host."""
+        return f"{self.channel.title}:{self.path}"
+
+    def ask(self, function: str, *arguments: str | int) -> None:
+        """Have a function of plain.sh run."""
+        line = " ".join([function, *(shlex.quote(str(argument)) for argument in arguments)])
+        self.channel.send(line.encode("utf-8", "surrogateescape") + b"\n")
+
+    def answer(self, wanted: str) -> str:
+        """
+        Return what the next answer says after its first word.
+
+        :param wanted: that word
+        :raises PoolError: the answer is an error
+        """
+        while True:
+            word, text = self._split(self.channel.receive_line())
+            if word == wanted:
+                return text
+            if word in ("bad", "busy"):
+                self.refused = True
+            if word in ("bad", "lost"):
+                raise self.failed(text)
+            if word == "busy":
+                raise self._busy()
+            if word not in ("", "beat"):
+                raise self.nonsense()
+
+    def listen(self) -> None:
+        """Hear what it says unasked: if anything, then that something went wrong."""
+        if self.channel.has_said:
+            self.answer("nothing")
+
+    def stamp(self) -> Stamp:
+        """Return the stamp that the next answer gives."""
+        fields = self.answer("stamp").replace(".", "").split()
+        if len(fields) != 4 or not all(field.lstrip("-").isdecimal() for field in fields):
+            raise self.nonsense()
+        return Stamp(*map(int, fields))
+
+    def sha256(self) -> str:
+        """Return the digest that the next answer gives, in hexadecimal digits."""
+        found = self.answer("sum")
+        if not re.fullmatch("[0-9a-f]{64}", found):
+            raise self.failed(found or "sha256sum failed")
+        return found
+
+    def failed(self, cause: str) -> PoolError:
+        """Return the error for what a tool over there complains about."""
+        if _FULL.search(cause):
+            return SpaceMissing(
+                f"no room left for {self.place} ({cause}); free space on its file system and try "
+                f"again, what is there is whole"
+            )
+        if _ABSENT.search(cause) and self.doing == "read":
+            return StateMissing(f"{self.place} is not there ({cause}); it may just have gone")
+        return PoolUnreachable(
+            f"{self.place} can't be {self.doing}: {cause}; check its permissions, and that its "
+            f"file system is mounted and sound"
+        )
+
+    def nonsense(self) -> PoolUnreachable:
+        """Return the error for an answer that makes no sense."""
+        return PoolUnreachable(
+            f"{self.place} can't be {self.doing}: the shell there gave an answer that makes no "
+            f"sense; check that no other program writes to the connection"
+        )
+
+    def _busy(self) -> LockTimeout:
+        busy = LockTimeout(
+            f"{self.place} is being written by another process; wait until it is done, or end "
+            f"the process on that host that has it open"
+        )
+        busy.path = self.path
+        return busy
+
+    def _split(self, line: bytes) -> tuple[str, str]:
+        """Return the first word of an answer and the rest; empty for what is none."""
+        at = line.find(self._token)
+        if at < 0:
+            return "", ""
+        text = line[at + len(self._token) :].decode("utf-8", "surrogateescape")
+        word, _, rest = text.partition(" ")
+        return word, rest

@@ -1,0 +1,290 @@
+"""Files brought from this host to another: how they travel, are checked and become visible."""
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from avocado_pool_plugin.core import (
+    chain,
+    copy,
+    durable,
+    knowledge,
+    layout,
+    locks,
+    qcow2,
+    records,
+    resume,
+    trash,
+    vmstate,
+)
+from avocado_pool_plugin.core.dependents import check_replace
+from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, Progress, Tree, count
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    HostUnreachable,
+    LockTimeout,
+    PoolError,
+    PoolSilent,
+    PoolUnreachable,
+    StateMissing,
+)
+from avocado_pool_plugin.core.evidence import Peek
+from avocado_pool_plugin.core.local import LocalStore, made_alike
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.records import FileInfo, Stamp
+from avocado_pool_plugin.ssh.bulk import Basis, Sent
+from avocado_pool_plugin.ssh.judge import Judge
+from avocado_pool_plugin.ssh.looks import Look
+from avocado_pool_plugin.ssh.session import Bulk
+from avocado_pool_plugin.ssh.shelf import FarShelf
+from avocado_pool_plugin.ssh.shell import Shell
+from avocado_pool_plugin.ssh.view import View
+
+LOG = logging.getLogger("avocado." + __name__)
+
+
+@dataclass
+class _Part:
+    """
+    A temporary file over there.
+
+    :param ours: whether nobody else fills it
+    :param resumable: whether a later attempt finds it
+    """
+
+    path: str
+    ours: bool = False
+    resumable: bool = True
+
+    def renew(self, path: str) -> None:
+        """Be another one, of ours alone."""
+        self.path, self.ours, self.resumable = path, True, False
+
+
+@dataclass(frozen=True)
+class Publish:
+    """
+    Brings files of this host into directories of another.
+
+    :param view: of the other host
+    :param here: this host's side
+    """
+
+    view: View
+    judge: Judge
+    here: LocalStore
+
+    def run(self, local: str, path: str, progress: Progress | None) -> tuple[FileInfo, bool]:
+        """
+        Make a file over there equal to ``local``; errors of ``Store.publish``.
+
+        :returns: what is there now, and whether it had to be put there
+        """
+        with self._ready(local, progress) as (source, info):
+            known = self._known(source)
+            self._placed(local, path, info or known.info)  # refused before anything travels
+            part = self._part_of(path, known)
+            self._make_room(source, path, part)
+            # the part stays locked as long as what filled it is ours
+            with self.view.session.bulk() as bulk, self._kept(part) as kept:
+                sent, stamp = self._send(bulk, source, path, kept, progress)
+                mine = self._verified(source, info, sent, stamp)
+                mine = self._placed(local, path, mine)
+                return mine, self._commit(kept.path, path, mine, sent)
+
+    # -- the source --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _ready(
+        self, local: str, progress: Progress | None
+    ) -> Iterator[tuple[str, FileInfo | None]]:
+        """
+        Give the file to send: the state itself, or a copy that names its parent without directory.
+
+        :returns: its path, and what it is if it is such a copy
+        """
+        self._known(local)
+        backing = chain.Backing()
+        if local.endswith(IMAGE_SUFFIX):
+            header = qcow2.read_header(local)
+            qcow2.check_movable(local, header)
+            backing = chain.named_backing(header, local, os.path.dirname(local))
+        if backing.relative or not backing.state:
+            yield local, None
+            return
+        with durable.new_part(local) as part:
+            _, info = self.here.copy_whole(knowledge.resolve(local), part, progress)
+            yield part, self.here.made_relative(local, part, info)
+
+    def _known(self, local: str) -> Peek:
+        known = knowledge.peek(local, self.here.seen_dir)
+        if known is None:
+            raise StateMissing(f"{local} does not exist; set the state first or look elsewhere")
+        return known
+
+    def _verified(self, source: str, info: FileInfo | None, sent: Sent, stamp: Stamp) -> FileInfo:
+        """
+        Return what was sent, after comparing it with what is recorded here.
+
+        :raises FileCorrupt: it is not what was recorded
+        """
+        if info is None:
+            real = knowledge.resolve(source)
+            info = self.here.verified(real, copy.Copied(sent.digest, False, stamp))
+        elif info.digest != sent.digest:
+            raise FileChanging(f"{source} changed while it was sent; try again")
+        if sent.far_digest in (None, sent.digest):
+            return info
+        return replace(info, also=tuple(sorted({*info.also, str(sent.far_digest)})))
+
+    def _placed(self, local: str, path: str, info: FileInfo) -> FileInfo:
+        """Return what a file is at its target, on the parent or the images that are there."""
+        if info.passport:
+            moved = vmstate.moved(local, path, info.passport, to_there=self.view.peek)
+            return replace(info, passport=moved)
+        if not path.endswith(IMAGE_SUFFIX):
+            return info
+        backing = chain.backing_of(local)
+        if not backing.state:
+            return info
+        there, mine = self.judge.both(
+            chain.state_file(os.path.dirname(path), backing.state),
+            chain.state_file(os.path.dirname(local), backing.state),
+            self.here,
+        )
+        info = replace(info, parent=backing.state)
+        return chain.on_parent(local, self.view.title(path), info, mine, there)
+
+    # -- on its way --------------------------------------------------------------------------
+
+    def _part_of(self, path: str, known: Peek) -> str:
+        """Return the temporary file over there, the same in each attempt to send this content."""
+        identity = known.info.digest or f"{socket.gethostname()} {known.stamp}"
+        return layout.resumable_path(self.view.look(path).real, resume.key_of(identity))
+
+    def _make_room(self, source: str, path: str, part: str) -> None:
+        real = self.view.look(path).real
+        directory = layout.meta_dir(real)
+        with self.view.session.shell() as shell:
+            shell.prepare(real, fsync=self.here.policy.fsync)
+            _, free = shell.space(directory)
+            begun = shell.look([part])[part].allocated
+        needed = max(0, copy.allocated(source) - begun)
+        what = f"a copy of {source}"
+        copy.require_room(self.view.title(directory), free, needed, what)
+
+    @contextlib.contextmanager
+    def _kept(self, part: str) -> Iterator["_Part"]:
+        """Give the temporary file over there; it stays for a later attempt if that can use it."""
+        kept = _Part(part)
+        try:
+            yield kept
+        except (HostUnreachable, PoolSilent):
+            raise
+        except PoolError as error:
+            if kept.ours and not (kept.resumable and isinstance(error, LockTimeout)):
+                with contextlib.suppress(PoolUnreachable), self.view.session.shell() as shell:
+                    shell.discard(kept.path)
+            raise
+
+    def _send(
+        self, bulk: Bulk, source: str, path: str, part: "_Part", progress: Progress | None
+    ) -> tuple[Sent, Stamp]:
+        basis, fsync = self._basis(path), self.here.policy.fsync
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            stamp = Stamp.of(os.fstat(fd))
+            size = stamp.size
+            try:
+                sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
+            except LockTimeout as error:
+                LOG.debug("somebody else sends the same: %s", error)
+                part.renew(layout.part_path(self.view.look(path).real, durable.new_token()))
+                sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
+            return sent, stamp
+        finally:
+            part.ours = True
+            os.close(fd)
+
+    def _basis(self, path: str) -> Basis | None:
+        """Return an old version over there, with its blocks' digests if it is true to them."""
+        look = self.view.look(path)
+        peek = self.view.weigh(look)
+        if peek is None:
+            return None
+        if not (peek.fresh and peek.info.digest and self.here.policy.verify != "always"):
+            return Basis(look.real)
+        with self.view.session.shell() as shell:
+            leaves = shell.look([path], leaves=True)[path].leaves
+        if leaves and digest_of_leaves(leaves, peek.stamp.size) == peek.info.digest:
+            return Basis(look.real, peek.stamp, leaves)
+        return Basis(look.real)
+
+    # -- into its place ----------------------------------------------------------------------
+
+    def _commit(self, part: str, path: str, info: FileInfo, sent: Sent) -> bool:
+        """Make the file visible; return False if somebody else put the same there meanwhile."""
+        with self.view.session.shell() as shell, held(shell, path, self.here.policy.timeout):
+            self.view.forget(path)
+            look = shell.look([path])[path]
+            peek = self.view.weigh(look)
+            if peek and peek.fresh and peek.info.same_content(info) and made_alike(info, peek.info):
+                shell.discard(part)
+                return False
+            if look.stamp is not None:
+                check_replace(path, info, self.here.guard, FarShelf(shell, path))
+            self._place(shell, part, look, info, sent)
+            return True
+
+    def _place(self, shell: Shell, part: str, look: Look, info: FileInfo, sent: Sent) -> None:
+        shell.commit(
+            part,
+            look.path,
+            records.template(info),
+            trash=trash.name_of(look.path),
+            fsync=self.here.policy.fsync,
+            leaves=sent.leaves,
+            loosened=_loosened(look),
+        )
+        self.view.forget(look.path)
+
+
+def _loosened(look: Look) -> bytes | None:
+    """Return the record that lets a file stay good whose stamp alone is known; see ``place``."""
+    record = records.decode(look.record) if look.record else None
+    if record is None or record.info.digest or record.stamp != look.stamp:
+        return None
+    return records.encode(replace(record, stamp=None))
+
+
+@contextlib.contextmanager
+def held(shell: Shell, path: str, timeout: float) -> Iterator[None]:
+    """
+    Hold the lock of a file over there.
+
+    :raises LockTimeout: someone else held it all the time; the text says who
+    """
+    if locks.skip():
+        yield
+        return
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    holder = f"host {socket.gethostname()}, process {os.getpid()}, since {since}"
+    shell.lock(path, timeout, holder)
+    try:
+        yield
+    finally:
+        if shell.ready:
+            shell.unlock()
+
+
+def digest_of_leaves(leaves: bytes, size: int) -> str:
+    """Return the digest of a file whose blocks have these digests, empty if they can't be all."""
+    if len(leaves) != LEAF * count(size):
+        return ""
+    tree = Tree(size)
+    tree.put(0, leaves)
+    return tree.digest(ALGORITHM)

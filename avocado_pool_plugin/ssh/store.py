@@ -1,0 +1,185 @@
+"""The store on another host, reached by OpenSSH; see core/store.py for the contract."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from avocado_pool_plugin.core import chain, locks
+from avocado_pool_plugin.core.copy import require_room
+from avocado_pool_plugin.core.dependents import check_replace
+from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.errors import FileChanging, ImageInUse, StateMissing
+from avocado_pool_plugin.core.local import LocalStore, made_alike
+from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.core.plan import End, Plan
+from avocado_pool_plugin.core.qcow2 import in_use
+from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.core.store import Moved
+from avocado_pool_plugin.core.trash import name_of
+from avocado_pool_plugin.ssh.fetch import Fetch
+from avocado_pool_plugin.ssh.judge import Judge
+from avocado_pool_plugin.ssh.publish import Publish, held
+from avocado_pool_plugin.ssh.session import Session
+from avocado_pool_plugin.ssh.shelf import FarShelf
+from avocado_pool_plugin.ssh.view import View
+
+#: Attempts at a file that is replaced while it is transferred.
+_ATTEMPTS = 5
+
+_Result = TypeVar("_Result")
+
+
+class RemoteStore:
+    """
+    Directories of another host.
+
+    What breaks on the way is tried again; what was transferred until then does not travel anew.
+
+    :param session: with the host
+    :param here: this host's side of transfers: how careful to be, what may be replaced
+    """
+
+    def __init__(self, session: Session, here: LocalStore) -> None:
+        self.session = session
+        self.here = here
+        self.policy = here.policy
+        self.view = View(session, here.seen_dir)
+        self.judge = Judge(self.view, here.policy)
+
+    def names(self, directory: str) -> list[str]:
+        """See :meth:`Store.names`."""
+        return self.view.names(directory)
+
+    def info(self, path: str) -> FileInfo | None:
+        """See :meth:`Store.info`; the digest may be one that this host does not use itself."""
+        return self.judge.identify(path)
+
+    def parent(self, path: str) -> str:
+        """See :meth:`Store.parent`."""
+        return self.view.parent(path)
+
+    def has(self, path: str) -> bool:
+        """See :meth:`Store.has`."""
+        return self.view.has(path)
+
+    def equal(self, local: str, path: str) -> bool:
+        """See :meth:`Store.equal`."""
+        if not os.path.exists(local) or chain.leads_away(local):
+            return False
+        mine = self.here.info(local)
+        return mine is not None and self.judge.equal(path, local, mine)
+
+    def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.fetch`. One download of a file serves all of this host who wait."""
+        started = time.monotonic()
+        title = self.view.title(path)
+
+        def attempt() -> Moved:
+            there = self.view.must(path)
+            mine = self.here.usable(local) if self._comparable(local) else None
+            if mine and self.judge.equal(path, local, mine):
+                return Moved("kept", there.stamp.size)
+            if self.here.working(local) and in_use(local):
+                raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
+            info = Fetch(self.view, self.judge, self.here).run(path, local, progress)
+            return Moved("copied", info.size, time.monotonic() - started)
+
+        with locks.hold(local, self.policy.timeout):
+            return self._settled(path, f"fetching {title} to {local}", attempt)
+
+    def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
+        """See :meth:`Store.publish`. The pool's lock is not held while content travels."""
+        started = time.monotonic()
+
+        def attempt() -> Moved:
+            if not os.path.exists(local):
+                raise StateMissing(f"{local} does not exist; set the state first or look elsewhere")
+            size = self._kept(local, path)
+            if size is not None:
+                return Moved("kept", size)
+            info, changed = Publish(self.view, self.judge, self.here).run(local, path, progress)
+            action = "copied" if changed else "kept"
+            return Moved(action, info.size, time.monotonic() - started)
+
+        return self._settled(path, f"publishing {local} to {self.view.title(path)}", attempt)
+
+    def remove(self, path: str) -> None:
+        """See :meth:`Store.remove`."""
+
+        def attempt() -> None:
+            with self.session.shell() as shell:
+                if shell.look([path])[path].stamp is None and not shell.linked(path):
+                    return
+                with held(shell, path, self.policy.timeout):
+                    self.view.forget(path)
+                    check_replace(path, None, self.here.guard, FarShelf(shell, path))
+                    shell.remove(path, name_of(path), fsync=self.policy.fsync)
+                    self.view.forget(path)
+
+        self.session.again(f"removing {self.view.title(path)}", attempt)
+
+    @contextlib.contextmanager
+    def lock(self, path: str, timeout: float) -> Iterator[None]:
+        """See :meth:`Store.lock`."""
+        with self.session.shell() as shell, held(shell, path, timeout):
+            yield
+
+    # -- planning ----------------------------------------------------------------------------
+
+    @property
+    def end(self) -> End:
+        """Return this host as one end of a transfer whose files are given as locations."""
+        return End(
+            lambda place: self.view.peek(Location.parse(place).path),
+            lambda place: self.view.look(Location.parse(place).path).allocated,
+        )
+
+    def check_space(self, plan: Plan) -> None:
+        """
+        Make sure that a plan whose targets are locations over there fits before any of it is done.
+
+        :raises SpaceMissing: it does not; the text says how much is needed and free
+        """
+        needed: dict[str, int] = {}
+        for step in plan.steps:
+            if step.action != "keep":
+                directory = os.path.dirname(Location.parse(step.target).path)
+                needed[directory] = needed.get(directory, 0) + step.size
+        rooms: dict[str, tuple[str, int, int]] = {}
+        with self.session.shell() as shell:
+            for directory, size in needed.items():
+                device, free = shell.space(directory)
+                rooms[device] = (directory, free, rooms.get(device, ("", 0, 0))[2] + size)
+        for directory, free, size in rooms.values():
+            what = f"a chain of {len(plan.steps)} states"
+            require_room(self.view.title(directory), free, size, what)
+
+    # -- details -----------------------------------------------------------------------------
+
+    def _comparable(self, local: str) -> bool:
+        real = not os.path.islink(local) and os.path.exists(local)
+        return real and not chain.leads_away(local)
+
+    def _kept(self, local: str, path: str) -> int | None:
+        """Return the size of a file over there that needs no new content and no new record."""
+        there = self.view.peek(path)
+        if there is None:
+            return None
+        mine = self.here.info(local)
+        if mine is None or not self.judge.usable(path, local, mine):
+            return None
+        again = self.view.peek(path)
+        return there.stamp.size if again and made_alike(mine, again.info) else None
+
+    def _settled(self, path: str, doing: str, attempt: Callable[[], _Result]) -> _Result:
+        """Do something with a file until nobody replaces it meanwhile, whatever breaks."""
+        for number in range(_ATTEMPTS):
+            try:
+                return self.session.again(doing, attempt)
+            except FileChanging:
+                if number + 1 == _ATTEMPTS:
+                    raise
+            self.view.forget(path)
+        raise AssertionError("not reached")

@@ -1,0 +1,240 @@
+"""Talking to a POSIX shell on another host: calls there, answers and complaints back."""
+
+import functools
+import logging
+import os
+import re
+import secrets
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from avocado_pool_plugin.core.errors import (
+    HostUnreachable,
+    NameRefused,
+    PoolError,
+    PoolUnreachable,
+    SpaceMissing,
+)
+from avocado_pool_plugin.ssh import looks
+from avocado_pool_plugin.ssh.channel import Channel
+
+LOG = logging.getLogger("avocado." + __name__)
+
+_SCRIPTS = ("far.sh", "far_looks.sh", "far_changes.sh")
+#: Seconds between two signs of life of something long, and for how long a disk may take.
+_BEAT, _PATIENCE = 3.0, 3600.0
+#: How many lines of what is said besides answers are kept.
+_SAID = 10000
+#: The oldest Python that our program over there runs on.
+_PYTHON = (3, 6)
+#: What the lack of a program costs.
+_LOSSES = {
+    "python3": (logging.INFO, "files travel as a whole or by rsync"),
+    "rsync": (logging.INFO, "without python3 files travel as a whole"),
+    "flock": (logging.WARNING, "writers of several hosts are not kept from doing work twice"),
+}
+#: Hosts, by title, and programs whose lack was told.
+_told: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """
+    What a host has besides what has to be there; paths are empty for what it lacks.
+
+    :param name: what the host calls itself
+    :param python: path of a python3 that runs and is new enough
+    :param version: of that
+    :param rsync: path
+    :param flock: path
+    """
+
+    name: str
+    python: str = ""
+    version: tuple[int, int] = (0, 0)
+    rsync: str = ""
+    flock: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    What came back.
+
+    :param status: 0 for a command that did what it should
+    :param fields: keys and texts, in order
+    :param said: all other lines
+    """
+
+    status: int
+    fields: tuple[tuple[str, bytes], ...]
+    said: tuple[str, ...]
+
+    def all(self, key: str) -> list[str]:
+        """Return the texts of a key."""
+        return [os.fsdecode(text) for name, text in self.fields if name == key]
+
+    def one(self, key: str) -> str:
+        """Return the first text of a key, empty if there is none."""
+        return next(iter(self.all(key)), "")
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a key."""
+        return any(name == key for name, _ in self.fields)
+
+    @property
+    def absent(self) -> bool:
+        """Whether tools complained, and about nothing else than that something is not there."""
+        lines = looks.complaints(self.said)
+        return bool(lines) and all(map(looks.is_of_absence, lines))
+
+    @property
+    def absences(self) -> int:
+        """How often tools complained that something is not there."""
+        return sum(map(looks.is_of_absence, looks.complaints(self.said)))
+
+    @property
+    def trouble(self) -> str:
+        """What tools complained about besides files that are not there, empty for nothing."""
+        lines = looks.complaints(self.said)
+        return next((line for line in reversed(lines) if not looks.is_of_absence(line)), "")
+
+    @property
+    def cause(self) -> str:
+        """Why the command failed, as far as it said so."""
+        lines = looks.complaints(self.said) or [line for line in self.said if line.strip()]
+        return self.trouble or (lines[-1] if lines else f"exit status {self.status}")
+
+
+class Talk:
+    """
+    Calls functions of our scripts in a shell over there; not for several threads at once.
+
+    :param channel: to a shell that reads commands; what it says before the first one is skipped
+    :raises PoolUnreachable: the host lacks what is needed
+    :raises HostUnreachable: the connection broke
+    :raises PoolSilent: no answer came in time
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.title = channel.title
+        self.ready = False
+        self._token = secrets.token_hex(8)
+        self._count = 0
+        every = max(0.05, min(_BEAT, channel.timeout / 4))
+        channel.send(_program())
+        self.ready = True
+        hello = self.call("pool_start", f"{every:g}", int(_PATIENCE / every))
+        self._check(hello)
+        self.pid, self.session = int(hello.one("pid")), hello.one("session")
+        self.host, self._flock = hello.one("host"), hello.one("flock")
+
+    def abilities(self) -> Abilities:
+        """Find out what the host has; what it lacks goes to the log, once for each host."""
+        found = self.call("pool_programs")
+        major, minor, python = (found.one("python") or "0 0 ").split(" ", 2)
+        version = (int(major), int(minor))
+        able = Abilities(
+            self.host,
+            python=python if version >= _PYTHON else "",
+            version=version,
+            rsync=found.one("rsync"),
+            flock=self._flock,
+        )
+        for program in _LOSSES:
+            if not getattr(able, program.removesuffix("3")):
+                self._tell(program)
+        return able
+
+    def call(self, function: str, *args: str | bytes | int) -> Answer:
+        """
+        Call a function of ours over there.
+
+        :param args: bytes may hold anything but null bytes, text no control characters
+        """
+        if not self.ready:
+            raise HostUnreachable(
+                f"the shell on {self.title} is of no more use, something broke its conversation"
+            )
+        self._count += 1
+        token = f"{self._token}{self._count}".encode()
+        words = [b"pool_call", token, function.encode(), *map(_quoted, args)]
+        self.ready = False
+        self.channel.send(b" ".join(words) + b"\n")
+        answer = self._receive(token)
+        self.ready = True
+        return answer
+
+    def where(self, path: str) -> str:
+        """Return how a path over there is called in messages."""
+        return f"{self.title}:{path}"
+
+    def failure(self, answer: Answer, path: str, problem: str) -> PoolError:
+        """
+        Return the error for a call that failed.
+
+        :param problem: such as ``can't be read``
+        """
+        if re.search(r"No space left on device|Disk quota exceeded", "\n".join(answer.said)):
+            return SpaceMissing(
+                f"no room left for {self.where(path)} ({answer.cause}); free space on its file "
+                f"system and try again, what is there is whole"
+            )
+        return PoolUnreachable(
+            f"{self.where(path)} {problem}: {answer.cause}; check that its file system is mounted "
+            f"and sound over there, and that the user may do this"
+        )
+
+    def _receive(self, token: bytes) -> Answer:
+        fields: list[tuple[str, bytes]] = []
+        said: list[str] = []
+        while True:
+            line = self.channel.receive_line()
+            if line.startswith(b"+"):
+                key, _, text = line[1:].partition(b" ")
+                if key == b"end" and text.startswith(token + b" "):
+                    status = int(text.removeprefix(token))
+                    return Answer(status, tuple(fields), tuple(said[-_SAID:]))
+                if key == b"begin" and text == token:
+                    fields.clear()  # a greeting
+                else:
+                    fields.append((key.decode("ascii", "replace"), text))
+            elif line not in (b"", b"."):
+                said.append(line.decode("utf-8", "replace"))
+
+    def _check(self, hello: Answer) -> None:
+        lacks = hello.all("lacks")
+        if lacks:
+            raise PoolUnreachable(
+                f"{self.title} can't keep states, its shell finds no {', '.join(lacks)}; install "
+                f"the GNU coreutils there, and have them on the PATH of its logins"
+            )
+
+    def _tell(self, program: str) -> None:
+        if (self.title, program) not in _told:
+            _told.add((self.title, program))
+            level, loss = _LOSSES[program]
+            LOG.log(level, "%s has no working %s: %s", self.title, program, loss)
+
+
+def _quoted(arg: str | bytes | int) -> bytes:
+    """Return an argument as one word of a shell."""
+    if isinstance(arg, bytes):
+        return b"'" + arg.replace(b"'", b"'\"'\"'") + b"'"
+    if isinstance(arg, int):
+        return b"%d" % arg
+    if not looks.is_speakable(arg):
+        raise NameRefused(f"{arg!r} holds control characters and can't be told to another host")
+    return os.fsencode(shlex.quote(arg))
+
+
+@functools.cache
+def _program() -> bytes:
+    """Return our scripts without what only people read."""
+    lines: list[str] = []
+    for script in _SCRIPTS:
+        text = Path(__file__).with_name(script).read_text(encoding="utf-8")
+        lines += (line.strip(" ") for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()

@@ -1,0 +1,173 @@
+"""What a host's directories show of its files, and what is known of each without reading it."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from avocado_pool_plugin.core import chain, evidence, qcow2, records
+from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing
+from avocado_pool_plugin.core.evidence import Peek
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.qcow2 import Header
+from avocado_pool_plugin.core.records import Record, Seen
+from avocado_pool_plugin.ssh import glance
+from avocado_pool_plugin.ssh.looks import Look
+from avocado_pool_plugin.ssh.session import Session
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is written about a file, over there and on this host; see ``evidence.Evidence``."""
+
+    look: Look
+    away: Seen | None = None
+
+    def record(self) -> Record | None:
+        """Return the committed record."""
+        return records.decode(self.look.record) if self.look.record else None
+
+    def candidates(self) -> list[Record]:
+        """Return all records that the file may be true to, the committed one first."""
+        pending = (records.decode(text) for _, text in self.look.pending)
+        return [record for record in (self.record(), *pending) if record]
+
+    def seen(self) -> list[Seen]:
+        """Return what readers know."""
+        beside = records.decode_seen(self.look.seen) if self.look.seen else None
+        return [seen for seen in (beside, self.away) if seen]
+
+
+class View:
+    """
+    What a host's directories show.
+
+    :param session: with the host
+    :param seen_dir: where this host keeps what it knows of files that it can't write beside
+    """
+
+    def __init__(self, session: Session, seen_dir: str | None) -> None:
+        self.session = session
+        self.seen_dir = seen_dir
+
+    def title(self, path: str) -> str:
+        """Return a path with the host it is on, as a location."""
+        return f"{self.session.host.label}:{path}"
+
+    def away(self, path: str) -> str:
+        """Return what stands for a path of the host among those of this one."""
+        host = self.session.host
+        return f"/{host.user}@{host.address}:{host.port}/{path}"
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names in a directory, without those of ours; none if it does not exist."""
+
+        def ask() -> list[str]:
+            with self.session.shell() as shell:
+                return shell.names(directory)
+
+        return self.session.again(f"listing {self.title(directory)}", ask)
+
+    def look(self, path: str) -> Look:
+        """Return what lies over there about a file; that of its chain is looked at along."""
+        memory = glance.remembered()
+        known: Look | None = memory.get((self.session, path)) if memory is not None else None
+        if known is not None:
+            return known
+
+        def ask() -> dict[str, Look]:
+            with self.session.shell() as shell:
+                return shell.look([path], chain=path.endswith(IMAGE_SUFFIX))
+
+        found = self.session.again(f"looking at {self.title(path)}", ask)
+        self.keep(found)
+        return found[path]
+
+    def look_at_all(self, paths: Iterable[str]) -> None:
+        """Look at many files at once, for what is asked for next."""
+        wanted = list(dict.fromkeys(paths))
+
+        def ask() -> dict[str, Look]:
+            with self.session.shell() as shell:
+                return shell.look(wanted)
+
+        if wanted and glance.remembered() is not None:
+            what = f"looking at {self.title(wanted[0])} and {len(wanted) - 1} more"
+            self.keep(self.session.again(what, ask))
+
+    def keep(self, looks: dict[str, Look]) -> None:
+        """Remember looks for this glance."""
+        memory = glance.remembered()
+        if memory is not None:
+            memory.update({(self.session, path): look for path, look in looks.items()})
+
+    def forget(self, path: str) -> None:
+        """Look at a file anew when it is asked for next, with all that lies beside it."""
+        memory = glance.remembered() or {}
+        near = os.path.dirname(path)
+        for key in [key for key in memory if key[0] is self.session]:
+            if os.path.dirname(key[1]) == near:
+                del memory[key]
+
+    def written(self, look: Look) -> Written:
+        """Return all that is written about a file."""
+        return Written(look, records.read_seen_away(self.away(look.real), self.seen_dir))
+
+    def peek(self, path: str) -> Peek | None:
+        """
+        Return what is known about a file, None if there is none.
+
+        :raises ImageRefused: it is a directory or device
+        """
+        return self.weigh(self.look(path))
+
+    def weigh(self, look: Look) -> Peek | None:
+        """Return what is known about a file that was looked at."""
+        if look.stamp is None:
+            return None
+        if not look.regular:
+            raise ImageRefused(f"{self.title(look.path)} is no regular file; a state must be one")
+        return evidence.weigh(look.stamp, self.written(look))
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        return self.look(path).stamp is not None
+
+    def must(self, path: str) -> Peek:
+        """
+        Return what is known about a file.
+
+        :raises StateMissing: there is none
+        """
+        known = self.peek(path)
+        if known is None:
+            raise StateMissing(
+                f"{self.title(path)} does not exist; set the state first or look elsewhere"
+            )
+        return known
+
+    def header(self, path: str) -> Header:
+        """
+        Return the header of an image state.
+
+        :raises ImageRefused: it is no QCOW2 image
+        """
+        start = self.look(path).header
+        return qcow2.parse_header(self.title(path), start, lambda at, size: start[at : at + size])
+
+    def parent(self, path: str) -> str:
+        """
+        Return the state that an image state stands on, empty for none.
+
+        :raises StateMissing: there is no such file
+        :raises ChainBroken: it stands on something that is no state
+        """
+        self.must(path)
+        header = self.header(path)
+        qcow2.check_movable(self.title(path), header)
+        backing = chain.named_backing(header, path, os.path.dirname(path))
+        if backing.outside:
+            raise ChainBroken(
+                f"{self.title(path)} stands on {backing.outside}, which is no state of the same "
+                f"image; set the state again, so that its base is brought into the chain"
+            )
+        return backing.state
