@@ -38,15 +38,17 @@ check: setup  ## lint, formatting, types, and which module may import which
 	@$(BIN)/mypy $(PACKAGE)
 	@$(IN_VENV) $(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: guest  ## measure copies, states of images and vms, graph runs beside other tools
+bench: guest  ## measure copies, pools here and there, vms, graph runs beside other tools
 	@$(IN_VENV) $(BIN)/python benchmarks/local.py
 	@$(IN_VENV) $(BIN)/python benchmarks/graph.py
 	@$(IN_VENV) $(BIN)/python benchmarks/vm.py
+	@$(IN_VENV) $(BIN)/python benchmarks/remote.py
 
 bench-check: guest  ## the same with few runs; fails where a ratio is far off
 	@$(IN_VENV) $(BIN)/python benchmarks/local.py --check
 	@$(IN_VENV) $(BIN)/python benchmarks/graph.py --check
 	@$(IN_VENV) $(BIN)/python benchmarks/vm.py --check
+	@$(IN_VENV) $(BIN)/python benchmarks/remote.py --check
 
 clean:  ## remove the virtual environment, everything built, all caches
 	@rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ setup(
     license="GPL-2.0-or-later",
     python_requires=">=3.11",
     packages=find_packages(include=["avocado_pool_plugin", "avocado_pool_plugin.*"]),
-    package_data={"avocado_pool_plugin": ["py.typed", "etc/avocado/conf.d/*.conf"]},
+    package_data={"avocado_pool_plugin": ["py.typed", "etc/avocado/conf.d/*.conf", "ssh/*.sh"]},
     install_requires=[
         "avocado-framework>=113.0",
         "avocado-framework-plugin-vt>=113.0",

@@ -148,8 +148,8 @@ OPTIONS = (
         "shared_pool",
         "shared_pool",
         "",
-        "Where states are shared: ':/dir' a directory, ':/dir;' one to be symlinked, several "
-        "separated by blanks",
+        "Where states are shared: ':/dir' a directory, ':/dir;' one to be symlinked, "
+        "'label:/dir' one on a host, several separated by blanks",
         location_list,
     ),
     Option(

@@ -22,6 +22,7 @@ from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place, place_working
 from avocado_pool_plugin.core.policy import Policy
+from avocado_pool_plugin.core.progress import data_size
 from avocado_pool_plugin.core.qcow2 import check_movable, in_use, read_header
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.core.store import Moved
@@ -77,6 +78,10 @@ class LocalStore:
     def has(self, path: str) -> bool:
         """See :meth:`Store.has`."""
         return os.path.exists(path)
+
+    def allocated(self, path: str) -> int:
+        """See :meth:`Store.allocated`."""
+        return data_size(path)
 
     def info(self, path: str) -> FileInfo | None:
         """See :meth:`Store.info`."""

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from avocado_pool_plugin.core.digest import Progress, data_spans
 
@@ -19,27 +20,39 @@ LOG = logging.getLogger("avocado." + __name__)
 #: Seconds between two lines.
 _PERIOD = 10.0
 
-#: Reports one operation while its context lasts: told what is done and to which file, it gives
-#: whom to tell each further number of bytes.
-Reporter = Callable[[str, str], contextlib.AbstractContextManager[Progress]]
+
+@dataclass(frozen=True)
+class Task:
+    """
+    A long operation.
+
+    :param doing: what goes on, such as ``fetching``
+    :param path: the file that is read
+    :param size: tells how many bytes of it are no holes; None to look at a file of this host
+    """
+
+    doing: str
+    path: str
+    size: Callable[[], int] | None = None
+
+
+#: Reports one operation while its context lasts: it gives whom to tell each further number of
+#: bytes.
+Reporter = Callable[[Task], contextlib.AbstractContextManager[Progress]]
 
 
 class Count:
-    """
-    The bytes of a file that are done, from now on.
+    """The bytes of a task that are done, from now on."""
 
-    :param path: the file that is read
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.done = 0
         self.started = time.monotonic()
 
     @functools.cached_property
     def data(self) -> int:
         """Bytes of the file that are no holes; looked up when first asked for, as few ask."""
-        return data_size(self.path)
+        return self.task.size() if self.task.size else data_size(self.task.path)
 
     @property
     def total(self) -> int:
@@ -64,14 +77,13 @@ class LogProgress:
     """
     Tells a log of one long operation; call it with each further number of bytes.
 
-    :param doing: what goes on, such as ``fetching``
-    :param path: the file that is read
+    :param task: the operation
     """
 
-    def __init__(self, doing: str, path: str, log: logging.Logger = LOG) -> None:
-        self.doing = doing
+    def __init__(self, task: Task, log: logging.Logger = LOG) -> None:
+        self.task = task
         self.log = log
-        self.count = Count(path)
+        self.count = Count(task)
         self.said = self.count.started
 
     def __call__(self, done: int) -> None:
@@ -80,15 +92,15 @@ class LogProgress:
         now = time.monotonic()
         if now - self.said >= _PERIOD:
             self.said = now
-            self.log.info("%s %s: %s", self.doing, self.count.path, str(self.count))
+            self.log.info("%s %s: %s", self.task.doing, self.task.path, str(self.count))
 
 
 def lines(log: logging.Logger = LOG) -> Reporter:
     """Return who reports by lines in a log."""
 
     @contextlib.contextmanager
-    def report(doing: str, path: str) -> Iterator[Progress]:
-        yield LogProgress(doing, path, log)
+    def report(task: Task) -> Iterator[Progress]:
+        yield LogProgress(task, log)
 
     return report
 
@@ -97,14 +109,11 @@ def lines(log: logging.Logger = LOG) -> Reporter:
 _reporters: list[Reporter] = [lines()]
 
 
-def reported(doing: str, path: str) -> contextlib.AbstractContextManager[Progress]:
-    """
-    Report what is done while the context lasts.
-
-    :param doing: what goes on, such as ``fetching``
-    :param path: the file that is read
-    """
-    return _reporters[-1](doing, path)
+def reported(
+    doing: str, path: str, size: Callable[[], int] | None = None
+) -> contextlib.AbstractContextManager[Progress]:
+    """Report what is done while the context lasts; see :class:`Task`."""
+    return _reporters[-1](Task(doing, path, size))
 
 
 @contextlib.contextmanager

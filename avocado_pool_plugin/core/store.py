@@ -55,6 +55,9 @@ class Store(Protocol):
     def has(self, path: str) -> bool:
         """Tell whether there is such a file."""
 
+    def allocated(self, path: str) -> int:
+        """Return how many bytes of a file are no holes, 0 if it is gone."""
+
     def info(self, path: str) -> FileInfo | None:
         """
         Return what a file is, digest included, None if absent.

@@ -47,6 +47,7 @@ NOT_COUNTED = (
     *(f"{verb}_{what}*" for verb in _VERBS for what in ("state", "mode", "location", "cascade")),
     *("states", "states_*", "skip_types*", "object_id*", "pool_*", "shared_pool*", "swarm_pool*"),
     *("set_mirrors*", "update_pool*", "vms_base_dir*", "images_base_dir*", "nets_*", "soft_boot*"),
+    *("ssh_config*", "ssh_host_keys*", "ssh_timeout*"),
     # what the test is called, and what runs it
     *("_*", "name", "shortname", "id", "dep", "provider", "variant*", "test_pre_hook", "hostname"),
     *("job_*", "vt_*", "env", "env_*", "abort_on_error", "other_tests_dirs", "strict_mode"),

@@ -20,13 +20,12 @@ class Bar:
     """
     A bar on the terminal for one operation; call it with each further number of bytes.
 
-    :param doing: what goes on, such as ``fetching``
-    :param path: the file that is read
+    :param task: the operation
     """
 
-    def __init__(self, doing: str, path: str) -> None:
-        self.what = f"{doing} {os.path.basename(path)}"
-        self.count = progress.Count(path)
+    def __init__(self, task: progress.Task) -> None:
+        self.what = f"{task.doing} {os.path.basename(task.path)}"
+        self.count = progress.Count(task)
         self.drawn: Any = None
 
     def __call__(self, done: int) -> None:
@@ -70,9 +69,9 @@ def _drawing(what: str, **fields: Any) -> Any:
 
 
 @contextlib.contextmanager
-def bar(doing: str, path: str) -> Iterator[Bar]:
+def bar(task: progress.Task) -> Iterator[Bar]:
     """Report one operation by a bar."""
-    shown = Bar(doing, path)
+    shown = Bar(task)
     try:
         yield shown
     finally:

@@ -27,6 +27,14 @@ pool_decode() {
     printf %s "$2" | base64 -d >"$1" || pool_undo "$1"
 }
 
+# Write a new file of many bytes, which are to be sent as base64 after "+go": FILE SIZE
+# SIZE: of the base64
+pool_receive() {
+    pool_like_parent "${1%/*}" no || return
+    printf '+go\n'
+    head -c "$2" | { base64 -d >"$1" || { cat >/dev/null && pool_undo "$1"; }; }
+}
+
 pool_undo() {
     rm -f -- "$1"
     return 1
@@ -127,7 +135,7 @@ pool_drop() {
 # Put a finished file in its place, with its record, and what it replaces into the trash:
 # PART PATH KEPT OLDEST ID LOOSE FSYNC LOOSENED LEAVES START MIDDLE END
 # KEPT: what the old file becomes; LOOSENED: record that keeps that true while it has two names, put
-# at LOOSE; LEAVES: base64; START, MIDDLE, END: the record but for the file's stamps
+# at LOOSE; LEAVES: temporary file; START, MIDDLE, END: the record but for the file's stamps
 pool_commit() {
     pool_part=$1 pool_path=$2 pool_kept=$3 pool_oldest=$4 pool_id=$5 pool_loose=$6 pool_sync=$7
     pool_meta=${2%/*}/.pool
@@ -160,7 +168,7 @@ pool_place() {
     pool_d=${pool_path%/*}
     [ "$pool_sync" != yes ] || sync -- "${pool_d:-/}" || return
     pool_settle "$3" "$4" "$5" || printf '+pending\n'
-    [ -z "$2" ] || pool_write "$pool_base.leaves" "$2" "$pool_id" no || printf '+leafless\n'
+    [ -z "$2" ] || pool_rename "$2" "$pool_base.leaves" no || printf '+leafless\n'
 }
 
 # Replace a file: LOOSENED

@@ -56,6 +56,7 @@ class Line:
         self._done = 0
         self._said = time.monotonic()
         for fd in (0, 1):
+            os.set_blocking(fd, True)
             # not if it is a socket, or if others used up what there is
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fd, _F_SETPIPE_SZ, BLOCK)
@@ -141,8 +142,7 @@ class Reader:
 
     def leaf(self, number: int, algorithm: str) -> bytes:
         """Return the digest of a block."""
-        data = self.load(number * BLOCK, (number + 1) * BLOCK)
-        return leaf_of(data, algorithm)
+        return leaf_of(self.load(number * BLOCK, (number + 1) * BLOCK), algorithm)
 
     def tell_sums(self, spans: "list[Span]") -> None:
         """Send the digests of the pieces with data in some stretches."""

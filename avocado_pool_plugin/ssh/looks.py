@@ -1,9 +1,11 @@
 """What lies over there about a file, and how that is read out of a far shell's answers."""
 
 import base64
+import functools
 import os
 import re
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from stat import S_IMODE, S_ISREG
@@ -14,13 +16,22 @@ from avocado_pool_plugin.core.records import Stamp
 #: Magic, version, place and size of the backing file's name.
 _BACKING = struct.Struct(">4sIQI")
 _MAGIC = b"QFI\xfb"
+#: Characters of the tokens of temporary names.
+_TOKEN = 16
 #: QEMU holds locks on single bytes of these while it uses an image.
 _LOCKED = range(100, 210)
-#: Tools over there say so of a file that is not there.
-_ABSENT = (": No such file or directory", ": Not a directory")
+#: Tools, and shells of several kinds, say so of a file that is not there.
+_ABSENT = (
+    ": No such file or directory",
+    ": Not a directory",
+    ": No such file",
+    ": Directory nonexistent",
+    ": no such file",
+    ": nonexistent directory",
+)
 _COMPLAINT = re.compile(
-    r"(?:base64|cat|chgrp|chmod|cp|flock|head|ln|ls|mkdir|mv|od|realpath|rm|sha256sum|stat|sync|"
-    r"\S*sh(?:: line)?: \d+|\S*sh): .*: .+"
+    r"(?:\S*/)?(?:base64|cat|chgrp|chmod|cp|flock|head|ln|ls|mkdir|mv|od|realpath|rm|sha256sum|"
+    r"stat|sync|\S*sh): .*: .+"
 )
 #: Escapes in names of ``ls --quoting-style=c``.
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
@@ -160,7 +171,10 @@ class Found:
             path,
             real,
             record=self.texts.get(layout.record_path(real)),
-            pending=self._pending(real),
+            pending=tuple(
+                (name, self.texts[name])
+                for name in self._pending.get(layout.pending_prefix(real), ())
+            ),
             seen=self.texts.get(layout.seen_path(real)),
             leaves=self.texts.get(layout.leaves_path(real)),
         )
@@ -184,13 +198,15 @@ class Found:
         around = {os.path.join(layout.meta_dir(real), ".") for real in reals}
         return len((reals | around) - self.statuses.keys()) + self.unread
 
-    def _pending(self, real: str) -> tuple[tuple[str, bytes], ...]:
-        prefix = layout.pending_prefix(real)
-        return tuple(
-            (name, text)
-            for name, text in sorted(self.texts.items())
-            if name.startswith(prefix) and durable.is_token(name.removeprefix(prefix))
-        )
+    @functools.cached_property
+    def _pending(self) -> dict[str, list[str]]:
+        """Names of records of writers that did not commit, by how they begin."""
+        found = defaultdict(list)
+        for name in sorted(self.texts):
+            token = name[-_TOKEN:]
+            if durable.is_token(token):
+                found[name.removesuffix(token)].append(name)
+        return found
 
 
 def parse_status(text: bytes) -> tuple[str, Status]:

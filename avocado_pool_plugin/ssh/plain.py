@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
-from avocado_pool_plugin.core.digest import ALGORITHM, SHA256, Progress
+from avocado_pool_plugin.core.digest import SHA256, Progress
 from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh.bulk import Basis, Digested, Received, Sent
@@ -78,9 +78,9 @@ class Plain:
         target: int,
         *,
         basis: bool = False,
-        algorithms: Sequence[str] = (ALGORITHM,),
+        algorithms: Sequence[str] = (),
         progress: Progress | None = None,
-        target_path: str | None = None,
+        target_path: str = "",
     ) -> Received:
         """
         Make an open file here equal to a file over there; errors of ``Agent.download``.
@@ -88,7 +88,7 @@ class Plain:
         :param path: over there
         :param target: open for reading and writing
         :param basis: whether what the open file contains may be the begin of what is there
-        :param algorithms: of the digests that are wanted
+        :param algorithms: of the digests that are wanted besides ``b3t1m``
         :param target_path: of no use
         """
         stamp = self._open_source(path)

@@ -21,7 +21,6 @@ from avocado_pool_plugin.core import (
     trash,
     vmstate,
 )
-from avocado_pool_plugin.core.dependents import check_replace
 from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, Progress, Tree, count
 from avocado_pool_plugin.core.errors import (
     FileChanging,
@@ -40,11 +39,13 @@ from avocado_pool_plugin.ssh.bulk import Basis, Sent
 from avocado_pool_plugin.ssh.judge import Judge
 from avocado_pool_plugin.ssh.looks import Look
 from avocado_pool_plugin.ssh.session import Bulk
-from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.view import View
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: Of smaller files the digests of blocks are not kept: all of it may travel again, in bytes.
+_WORTH_LEAVES = 8 << 20
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Publish:
         with self._ready(local, progress) as (source, info):
             known = self._known(source)
             self._placed(local, path, info or known.info)  # refused before anything travels
-            part = self._part_of(path, known)
+            part = self._part_of(path, known.stamp, (info or known.info).digest)
             self._make_room(source, path, part)
             # the part stays locked as long as what filled it is ours
             with self.view.session.bulk() as bulk, self._kept(part) as kept:
@@ -161,9 +162,9 @@ class Publish:
 
     # -- on its way --------------------------------------------------------------------------
 
-    def _part_of(self, path: str, known: Peek) -> str:
+    def _part_of(self, path: str, stamp: Stamp, digest: str | None) -> str:
         """Return the temporary file over there, the same in each attempt to send this content."""
-        identity = known.info.digest or f"{socket.gethostname()} {known.stamp}"
+        identity = digest or f"{socket.gethostname()} {stamp}"
         return layout.resumable_path(self.view.look(path).real, resume.key_of(identity))
 
     def _make_room(self, source: str, path: str, part: str) -> None:
@@ -171,11 +172,19 @@ class Publish:
         directory = layout.meta_dir(real)
         with self.view.session.shell() as shell:
             shell.prepare(real, fsync=self.here.policy.fsync)
+            self._sweep(shell, os.path.dirname(real))
             _, free = shell.space(directory)
             begun = shell.look([part])[part].allocated
         needed = max(0, copy.allocated(source) - begun)
-        what = f"a copy of {source}"
-        copy.require_room(self.view.title(directory), free, needed, what)
+        copy.require_room(self.view.title(directory), free, needed, f"a copy of {source}")
+
+    def _sweep(self, shell: Shell, directory: str) -> None:
+        """Remove what no attempt went on with for long."""
+        swept = self.view.session.swept
+        if directory not in swept:
+            swept.add(directory)
+            for old in shell.sweep(directory, resume.KEEP):
+                LOG.info("removed %s, which a transfer left long ago", self.view.title(old))
 
     @contextlib.contextmanager
     def _kept(self, part: str) -> Iterator["_Part"]:
@@ -236,7 +245,8 @@ class Publish:
                 shell.discard(part)
                 return False
             if look.stamp is not None:
-                check_replace(path, info, self.here.guard, FarShelf(shell, path))
+                self.view.forget(path, beside=True)
+                self.view.make_way(shell, path, info, self.here.guard)
             self._place(shell, part, look, info, sent)
             return True
 
@@ -247,7 +257,7 @@ class Publish:
             records.template(info),
             trash=trash.name_of(look.path),
             fsync=self.here.policy.fsync,
-            leaves=sent.leaves,
+            leaves=sent.leaves if info.size >= _WORTH_LEAVES else None,
             loosened=_loosened(look),
         )
         self.view.forget(look.path)

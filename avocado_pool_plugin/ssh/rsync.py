@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 
 from avocado_pool_plugin.core.digest import (
-    ALGORITHM,
     BLOCK,
     Progress,
     data_blocks,
@@ -83,9 +82,9 @@ class Rsync(Plain):
         target: int,
         *,
         basis: bool = False,
-        algorithms: Sequence[str] = (ALGORITHM,),
+        algorithms: Sequence[str] = (),
         progress: Progress | None = None,
-        target_path: str | None = None,
+        target_path: str = "",
     ) -> Received:
         """
         Make an open file here equal to a file over there; see ``Plain``.
@@ -181,7 +180,7 @@ class _Portion:
     """Tells a progress that counts data what is done of a file with holes."""
 
     def __init__(self, tell: Progress, data: int, size: int) -> None:
-        self._tell, self._data, self._size = tell, data, size
+        self._tell, self._data, self._size = tell, data, max(1, size)
         self._told = 0
 
     def __call__(self, done: int) -> None:

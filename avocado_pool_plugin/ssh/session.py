@@ -20,6 +20,7 @@ from avocado_pool_plugin.core.errors import HostUnreachable, LockTimeout, PoolSi
 from avocado_pool_plugin.core.host import Host
 from avocado_pool_plugin.ssh.bulk import Agent
 from avocado_pool_plugin.ssh.login import Connection
+from avocado_pool_plugin.ssh.lost import Program
 from avocado_pool_plugin.ssh.plain import Plain
 from avocado_pool_plugin.ssh.rsync import Rsync
 from avocado_pool_plugin.ssh.shell import Shell
@@ -38,14 +39,14 @@ _AFTER_SILENCE = 1
 
 #: What moves content: with python3 over there, with rsync, or with coreutils alone.
 Bulk = Agent | Plain
-_Tool = TypeVar("_Tool", Shell, Bulk)
 
 
 @dataclass(frozen=True)
 class _Loan:
-    """A program over there, and the connection that it belongs to."""
+    """A program over there, its process, and the connection that it belongs to."""
 
     tool: Shell | Bulk
+    program: Program
     connection: Connection
 
 
@@ -65,12 +66,15 @@ class Session:
         self.host = host
         self._changed = threading.Condition()
         self._connection: Connection | None = None
+        self._attempts = threading.local()
         self._bulks = threading.BoundedSemaphore(_MOST_BULK)
         self._abilities: Abilities | None = None
         self._worked = False
         self._idle: list[_Loan] = []
         self._most, self._count = _MOST, 0
-        self._lost: list[Shell] = []
+        self._lost: list[Program] = []
+        #: Directories over there in which nobody has to look for old temporary files any more.
+        self.swept: set[str] = set()
 
     def __str__(self) -> str:
         return f"host {self.host.label} ({self.host})"
@@ -98,26 +102,27 @@ class Session:
         :raises PoolSilent: no answer came in time
         """
         with self._borrow((Shell,), self._make_shell) as tool:
-            yield tool
+            yield cast(Shell, tool)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """Give what moves content best between here and there; errors of :meth:`shell`."""
         can = self.abilities
 
-        def make(connection: Connection) -> Bulk:
+        def make(connection: Connection) -> _Loan:
             channel = connection.channel()
+            program = Program.at(channel)
             if can.python:
-                return Agent(channel, can.python)
+                return _Loan(Agent(channel, can.python), program, connection)
             if can.rsync and shutil.which("rsync"):
-                return Rsync(channel, connection.ssh)
-            return Plain(channel)
+                return _Loan(Rsync(channel, connection.ssh), program, connection)
+            return _Loan(Plain(channel), program, connection)
 
         if not self._bulks.acquire(timeout=self.host.timeout):
             raise self._busy(_MOST_BULK)
         try:
             with self._borrow((Agent, Plain), make) as tool:
-                yield tool
+                yield cast(Bulk, tool)
         finally:
             self._bulks.release()
 
@@ -125,8 +130,19 @@ class Session:
         """
         Do something that can be done anew from its start, until no connection breaks meanwhile.
 
+        Within itself it leaves that to the outermost one.
+
         :param doing: what is done to which file, for errors and the log
         """
+        if getattr(self._attempts, "under_way", False):
+            return work()
+        self._attempts.under_way = True
+        try:
+            return self._try(doing, work)
+        finally:
+            self._attempts.under_way = False
+
+    def _try(self, doing: str, work: Callable[[], _Result]) -> _Result:
         silences = 0
         for pause in (*_PAUSES, None):
             try:
@@ -145,14 +161,15 @@ class Session:
         """End all programs over there and the connection."""
         with self._changed:
             self._drop()
+            self._lost.clear()
 
     @contextlib.contextmanager
     def _borrow(
-        self, kinds: tuple[type, ...], make: Callable[[Connection], _Tool]
-    ) -> Iterator[_Tool]:
+        self, kinds: tuple[type, ...], make: Callable[[Connection], _Loan]
+    ) -> Iterator[Shell | Bulk]:
         loan = self._take(kinds) or self._make(make)
         try:
-            yield cast(_Tool, loan.tool)
+            yield loan.tool
         finally:
             self._give_back(loan)
 
@@ -180,13 +197,13 @@ class Session:
             f"fewer threads, or raise ssh_timeout"
         )
 
-    def _make_shell(self, connection: Connection) -> Shell:
-        return Shell(connection.channel(), self._abilities)
+    def _make_shell(self, connection: Connection) -> _Loan:
+        shell = Shell(connection.channel(), self._abilities)
+        return _Loan(shell, Program.of(shell), connection)
 
-    def _make(self, make: Callable[[Connection], Shell | Bulk]) -> _Loan:
+    def _make(self, make: Callable[[Connection], _Loan]) -> _Loan:
         try:
-            connection = self._connected()
-            loan = _Loan(make(connection), connection)
+            loan = make(self._connected())
         except BaseException:
             with self._changed:
                 self._count = max(0, self._count - 1)
@@ -214,36 +231,40 @@ class Session:
                 self._idle.append(loan)
             else:
                 self._end(loan)
-                if current:
-                    self._count -= 1
+                self._count -= current
             self._changed.notify()
 
     def _clean(self, hangs: bool) -> None:
-        """Let go of a connection that broke or hangs, with all that goes over it."""
+        """Let go of a connection that broke or hangs, or else of what waits on it."""
         with self._changed:
             if hangs or (self._connection is not None and not self._connection.alive):
                 self._drop()
+            else:
+                self._drop_idle()
 
-    def _drop(self) -> None:
+    def _drop_idle(self) -> None:
         for loan in self._idle:
             self._end(loan)
+        self._count -= len(self._idle)
         self._idle.clear()
+
+    def _drop(self) -> None:
+        self._drop_idle()
         self._count = 0
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _end(self, loan: _Loan) -> None:
-        if isinstance(loan.tool, Shell) and not _usable(loan.tool):
-            self._lost.append(loan.tool)
+        self._lost.append(loan.program)
         loan.tool.close()
 
     def _end_lost(self, shell: Shell) -> None:
-        """End shells of broken connections, which may still hold locks."""
+        """End what broken connections left, which may still hold locks."""
         while self._lost:
             lost = self._lost.pop()
             with contextlib.suppress(HostUnreachable, PoolSilent):
-                shell.end_of(lost.pid, lost.token)
+                lost.end(shell)
 
 
 def _usable(tool: Shell | Bulk) -> bool:

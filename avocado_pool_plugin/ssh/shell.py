@@ -27,9 +27,9 @@ class Shell(Reader):
     """
     A shell on another host that does our small things; not for several threads at once.
 
-    Paths are absolute and of that host. Each method is one round trip, and raises
-    ``HostUnreachable`` or ``PoolSilent`` if the connection breaks or nothing is heard over it; the
-    shell is of no more use then.
+    Paths are absolute and of that host. Most methods are one round trip; each raises
+    ``HostUnreachable`` or ``PoolSilent`` if the connection breaks or nothing is heard over it, and
+    the shell is of no more use then.
 
     :param channel: to a shell that reads commands
     :param known: what was found out about the host before; it takes a moment
@@ -113,12 +113,13 @@ class Shell(Reader):
         kept = os.path.join(layout.trash_dir(path), trash)
         mine = durable.new_token()
         loose = layout.pending_prefix(path) + durable.new_token()
+        sent = self._receive(f"{layout.leaves_path(path)}.{mine}.tmp", leaves) if leaves else ""
         answer = self._must(
             "pool_commit",
             part,
             f"can't become {path}",
             *(path, kept, _oldest(), mine, loose, _flag(fsync)),
-            *(loosened or b"", base64.b64encode(leaves or b""), *record),
+            *(loosened or b"", sent, *record),
         )
         where = self._talk.where(path)
         if answer.has("unkept"):
@@ -129,6 +130,14 @@ class Shell(Reader):
             LOG.debug("the digests of the blocks of %s can't be kept: %s", where, answer.cause)
         stamp = answer.one("stamp")
         return Stamp(*map(int, stamp.split())) if stamp else None
+
+    def _receive(self, path: str, data: bytes) -> str:
+        """Write a temporary file that things do not depend on; return its path if it was."""
+        text = base64.b64encode(data)
+        answer = self._talk.call("pool_receive", path, len(text), data=text)
+        if answer.status:
+            LOG.debug("%s can't be written: %s", self._talk.where(path), answer.cause)
+        return "" if answer.status else path
 
     def remove(self, path: str, trash: str, fsync: bool = True) -> bool:
         """

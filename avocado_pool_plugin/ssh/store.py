@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from avocado_pool_plugin.core import chain, locks
 from avocado_pool_plugin.core.copy import require_room
-from avocado_pool_plugin.core.dependents import check_replace
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import FileChanging, ImageInUse, StateMissing
 from avocado_pool_plugin.core.local import LocalStore, made_alike
@@ -22,7 +21,6 @@ from avocado_pool_plugin.ssh.fetch import Fetch
 from avocado_pool_plugin.ssh.judge import Judge
 from avocado_pool_plugin.ssh.publish import Publish, held
 from avocado_pool_plugin.ssh.session import Session
-from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.view import View
 
 #: Attempts at a file that is replaced while it is transferred.
@@ -63,6 +61,10 @@ class RemoteStore:
     def has(self, path: str) -> bool:
         """See :meth:`Store.has`."""
         return self.view.has(path)
+
+    def allocated(self, path: str) -> int:
+        """See :meth:`Store.allocated`."""
+        return self.view.look(path).allocated
 
     def equal(self, local: str, path: str) -> bool:
         """See :meth:`Store.equal`."""
@@ -114,9 +116,9 @@ class RemoteStore:
                     return
                 with held(shell, path, self.policy.timeout):
                     self.view.forget(path)
-                    check_replace(path, None, self.here.guard, FarShelf(shell, path))
+                    self.view.make_way(shell, path, None, self.here.guard)
                     shell.remove(path, name_of(path), fsync=self.policy.fsync)
-                    self.view.forget(path)
+                    self.view.forget(path, beside=True)
 
         self.session.again(f"removing {self.view.title(path)}", attempt)
 

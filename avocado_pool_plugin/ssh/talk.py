@@ -148,11 +148,12 @@ class Talk:
                 self._tell(program)
         return able
 
-    def call(self, function: str, *args: str | bytes | int) -> Answer:
+    def call(self, function: str, *args: str | bytes | int, data: bytes = b"") -> Answer:
         """
         Call a function of ours over there.
 
         :param args: bytes may hold anything but null bytes, text no control characters
+        :param data: what to send when it is ready for that; shells are slow with long arguments
         """
         if not self.ready:
             raise HostUnreachable(
@@ -163,7 +164,7 @@ class Talk:
         words = [b"pool_call", token, function.encode(), *map(_quoted, args)]
         self.ready = False
         self.channel.send(b" ".join(words) + b"\n")
-        answer = self._receive(token)
+        answer = self._receive(token, data)
         self.ready = True
         return answer
 
@@ -187,7 +188,7 @@ class Talk:
             f"and sound over there, and that the user may do this"
         )
 
-    def _receive(self, token: bytes) -> Answer:
+    def _receive(self, token: bytes, data: bytes) -> Answer:
         fields: list[tuple[str, bytes]] = []
         said: list[str] = []
         while True:
@@ -199,6 +200,8 @@ class Talk:
                     return Answer(status, tuple(fields), tuple(said[-_SAID:]))
                 if key == b"begin" and text == token:
                     fields.clear()  # a greeting
+                elif key == b"go":
+                    self.channel.send(data)
                 else:
                     fields.append((key.decode("ascii", "replace"), text))
             elif line not in (b"", b"."):

@@ -8,6 +8,7 @@ from avocado_pool_plugin.core.digest import (
     ALGORITHM,
     BLOCK,
     LEAF,
+    SHA256_TREE,
     Progress,
     Spans,
     Tree,
@@ -43,7 +44,7 @@ class Basis:
     :param path: over there
     :param stamp: under which the leaves are known; under another one they are of no use
     :param leaves: the digests of its blocks for ``b3t1m``, None if they are not known
-    :param far_leaves: the same for the agent's algorithm, None if they are not known
+    :param far_leaves: the same for ``s2t1m``, None if they are not known
     """
 
     path: str
@@ -68,7 +69,7 @@ class Sent:
     :param digest: of the whole content, ``b3t1m``
     :param far_digest: the same by the agent's algorithm, None if not all leaves of that are known
     :param leaves: the digests of its blocks for ``b3t1m``
-    :param far_leaves: the same for the agent's algorithm, None if not all are known
+    :param far_leaves: the same for ``s2t1m`` if that is the agent's, None if not all are known
     :param stamp: of the part
     :param moved: bytes that travelled there for it
     """
@@ -132,7 +133,9 @@ class Upload:
             self._compare_leaves(basis.leaves or b"")
         answer = self._wire.finish()
         self._empty = bool(answer["empty"])
-        if basis and basis.known and answer["basis"] and Stamp(*answer["basis"]) == basis.stamp:
+        if self._empty or not basis or not basis.known or not answer["basis"]:
+            return
+        if Stamp(*answer["basis"]) == basis.stamp:
             self._old = basis.leaves
             if basis.far_leaves is None:
                 self._wanted = (ALGORITHM,)
@@ -199,7 +202,7 @@ class Upload:
         if self._old is None or self._tree.leaf(number) != _leaf(self._old, number):
             return False
         assert self._basis is not None
-        if self._basis.far_leaves is not None:
+        if self._basis.far_leaves is not None and self._algorithm == SHA256_TREE:
             leaf = _leaf(self._basis.far_leaves, number)
             self._tree.put(number, leaf, self._algorithm)
         return True
@@ -267,7 +270,7 @@ class Upload:
             self._tree.digest(),
             self._tree.digest(self._algorithm) if whole else None,
             self._tree.leaves(),
-            self._tree.leaves(self._algorithm) if whole else None,
+            self._tree.leaves(SHA256_TREE) if whole and self._algorithm == SHA256_TREE else None,
             self._wire.stamp(),
             self._wire.sent - self._before,
         )

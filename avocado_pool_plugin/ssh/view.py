@@ -5,14 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from avocado_pool_plugin.core import chain, evidence, qcow2, records
-from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing
+from avocado_pool_plugin.core.dependents import Guard, check_replace
+from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing, StateNeeded
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.qcow2 import Header
-from avocado_pool_plugin.core.records import Record, Seen
+from avocado_pool_plugin.core.records import FileInfo, Record, Seen
 from avocado_pool_plugin.ssh import glance
 from avocado_pool_plugin.ssh.looks import Look
 from avocado_pool_plugin.ssh.session import Session
+from avocado_pool_plugin.ssh.shelf import FarShelf
+from avocado_pool_plugin.ssh.shell import Shell
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,18 @@ class View:
         if memory is not None:
             memory.update({(self.session, path): look for path, look in looks.items()})
 
-    def forget(self, path: str) -> None:
-        """Look at a file anew when it is asked for next, with all that lies beside it."""
+    def forget(self, path: str, beside: bool = False) -> None:
+        """
+        Look at a file anew when it is asked for next.
+
+        :param beside: also at all that is in its directory
+        """
         memory = glance.remembered() or {}
         near = os.path.dirname(path)
-        for key in [key for key in memory if key[0] is self.session]:
-            if os.path.dirname(key[1]) == near:
-                del memory[key]
+        for session, other in list(memory):
+            near_by = beside and os.path.dirname(other) == near
+            if session is self.session and (other == path or near_by):
+                del memory[session, other]
 
     def written(self, look: Look) -> Written:
         """Return all that is written about a file."""
@@ -144,6 +152,14 @@ class View:
                 f"{self.title(path)} does not exist; set the state first or look elsewhere"
             )
         return known
+
+    def make_way(self, shell: Shell, path: str, new: FileInfo | None, guard: Guard) -> None:
+        """Make way for a replacement or removal over there, or refuse it; see ``check_replace``."""
+        try:
+            check_replace(path, new, guard, FarShelf(shell, path))
+        except StateNeeded as error:
+            # its text begins with the file
+            raise StateNeeded(self.title(str(error))) from error
 
     def header(self, path: str) -> Header:
         """

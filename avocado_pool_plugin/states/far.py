@@ -16,7 +16,7 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.ssh import session
-from avocado_pool_plugin.ssh.looks import Look, is_speakable
+from avocado_pool_plugin.ssh.looks import Look, backing_path, is_speakable
 from avocado_pool_plugin.ssh.view import View
 
 #: Files that are looked at in one round trip.
@@ -86,7 +86,10 @@ class FarFiles:
     def _ask(self, paths: list[str]) -> dict[str, Look]:
         def ask() -> dict[str, Look]:
             with self.view.session.shell() as shell:
-                return shell.look(paths, chain=True)
+                found = shell.look(paths)
+                below = set(map(backing_path, found.values())) - {"", *found, *self._looks}
+                # to follow chains over there takes programs for each file, to look takes none
+                return {**found, **shell.look(sorted(below), chain=True)}
 
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         try:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, users
 from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
-from avocado_pool_plugin.core.dependents import Guard, check_replace, states_on
+from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.errors import (
     ChainBroken,
     ImageRefused,
@@ -272,14 +272,12 @@ class ImageCache(Workplace):
 
     def _refuse_needed_elsewhere(self, path: str) -> None:
         """Make sure that the removal from a pool, which comes later, will not be refused."""
-        for pool in [] if self.policy.cascade else self.pools:
-            copy = os.path.join(pool, os.path.basename(path))
-            tops = states_on(copy) if os.path.isfile(copy) else []
-            if tops:
-                raise StateNeeded(
-                    f"{path} is not removed, in the pool others stand on it: {', '.join(tops)}; "
-                    f"remove these first, or have them removed along (unset_cascade=yes)"
-                )
+        tops = [] if self.policy.cascade else self.needed_in_pools(path)
+        if tops:
+            raise StateNeeded(
+                f"{path} is not removed, in the pool others stand on it: {', '.join(tops)}; "
+                f"remove these first, or have them removed along (unset_cascade=yes)"
+            )
 
     def _require_takeable(self, path: str) -> None:
         """Make sure that the image can take over the content of the state under it."""

@@ -10,6 +10,7 @@ from avocado_pool_plugin.core.errors import ImageRefused, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State, check_name
 from avocado_pool_plugin.states import recipes, telling
+from avocado_pool_plugin.states.farhomes import far_homes
 from avocado_pool_plugin.states.imagecache import ImageCache
 
 
@@ -76,7 +77,9 @@ def seen_dir(params: Any) -> str:
     return os.path.join(settings.cache_dir(params), ".pool", "seen")
 
 
-def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> ImageCache:
+def image_cache(
+    params: Any, do: str = "set", mirrors: Iterable[str] = (), ops: Any = None
+) -> ImageCache:
     """
     Return the cached states of one image.
 
@@ -84,6 +87,7 @@ def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> Im
     :param do: the verb, for its policy
     :param mirrors: locations of pools that a change in the cache is to reach; those that give no
         answer are not looked into
+    :param ops: what moves files to and from these pools, of which it looks into those on hosts
     """
     binary = params.get("qemu_img_binary")
     if binary and os.path.isabs(binary):
@@ -91,13 +95,15 @@ def image_cache(params: Any, do: str = "set", mirrors: Iterable[str] = ()) -> Im
     owner, image = object_id(params), check_name("image", params["images"])
     policy = settings.policy(params, do)
     places = [Location.parse(m) for m in mirrors if telling.has_answer(m, policy.timeout)]
+    home = os.path.join(owner, image)
     return ImageCache(
-        home=os.path.join(settings.cache_dir(params), owner, image),
+        home=os.path.join(settings.cache_dir(params), home),
         image=image_path(params),
         title=params.get("object_name") or f"{params['vms']}/{image}",
         policy=policy,
         seen_dir=seen_dir(params),
-        pools=tuple(os.path.join(place.path, owner, image) for place in places if not place.remote),
+        pools=tuple(os.path.join(place.path, home) for place in places if not place.remote),
+        far=far_homes(places, home, params, ops, seen_dir(params)),
         test=recipes.test_name(params),
         parts=recipes.noted_parts(params),
     )

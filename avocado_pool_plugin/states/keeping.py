@@ -23,11 +23,11 @@ def needed_by(work: Workplace, path: str) -> list[str]:
 
     :raises StateNeeded: it would be replaced, and is open
     """
-    copies = _copies(work, path)
-    tops = [top for file in copies for top in states_on(file)]
+    here = states_on(path) if os.path.isfile(path) else []
+    tops = here if work.policy.cascade else [*here, *work.needed_in_pools(path)]
     if not tops or work.policy.cascade:
         refuse_open([path, *states_on(path)], work.image)
-    if work.policy.cascade or not copies:
+    if work.policy.cascade or not (tops or _copies(work, path)):
         return []
     return [*tops, *map(str, users.users_of(path, work.image))]
 
@@ -36,6 +36,12 @@ def _copies(work: Workplace, path: str) -> list[str]:
     """Return a state's files, in the cache and in pools that can be looked into."""
     files = [path, *(os.path.join(pool, os.path.basename(path)) for pool in work.pools)]
     return [file for file in files if os.path.isfile(file)]
+
+
+def _known_far(work: Workplace, path: str) -> bool:
+    """Tell whether pools on other hosts have the cached content of a state, or nothing."""
+    name = os.path.basename(path)
+    return all(home.equals(name, path) or not home.has(name) for home in work.far)
 
 
 def lost(work: Workplace, path: str) -> str | None:
@@ -56,7 +62,8 @@ def kept(work: Workplace, path: str, needed: list[str]) -> str:
         the pool, where it needs not be published to
     """
     copies = _copies(work, path)
-    if all(qemu.same_guest_content(work.image, copy) for copy in copies):
+    same = all(qemu.same_guest_content(work.image, copy) for copy in copies)
+    if copies and same and _known_far(work, path):
         LOG.info("%s of %s has this content already, nothing to do", copies[0], work.title)
         return "same content" if path in copies else ""
     LOG.warning(

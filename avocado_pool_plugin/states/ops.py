@@ -109,7 +109,7 @@ class TransferOps:
         :raises ChainBroken: the pool has another parent than the one that is to be published
         """
         if any(Location.parse(pool_path).remote for _, pool_path in files):
-            return cls._plan_remote(files, params, down) if cls._moves_remotely() else None
+            return cls._plan_remote(files, params, down) if cls.moves_remotely() else None
         pairs = [(cache_path, _plain(pool_path)) for cache_path, pool_path in files]
         if down and any(Location.parse(pool_path).link for _, pool_path in files):
             for cache_path, path in pairs:
@@ -248,7 +248,7 @@ class TransferOps:
         return store.parent(path)
 
     @classmethod
-    def _moves_remotely(cls) -> bool:
+    def moves_remotely(cls) -> bool:
         """Tell whether it is us who move files from and to hosts, and not a subclass."""
         own = cls.__mro__[: cls.__mro__.index(TransferOps)]
         ways = ("download_remote", "upload_remote")
@@ -324,7 +324,7 @@ def _check_parents(store: Store, pairs: list[tuple[str, str]]) -> None:
 
 
 def _fetch(store: Store, path: str, cache_path: str, pool_path: str) -> Moved:
-    with reported("fetching", pool_path) as progress:
+    with reported("fetching", pool_path, lambda: store.allocated(path)) as progress:
         moved = store.fetch(path, cache_path, progress)
     _report("fetched", cache_path, moved, f"from {pool_path}, {moved.action}")
     return moved

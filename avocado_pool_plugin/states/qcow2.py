@@ -45,7 +45,7 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
         for own in images.image_params(params):
             started = time.monotonic()
             mirrors = [mirror for mirror, _ in cls.permitted("set", own)]
-            cache = images.image_cache(own, "set", mirrors)
+            cache = images.image_cache(own, "set", mirrors, cls.transport.ops)
             if cache.set(params["set_state"]):
                 _report("set", params["set_state"], own, started, f"from image {cache.image}")
             else:
@@ -57,7 +57,7 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
         for own in images.image_params(params):
             started = time.monotonic()
             mirrors = [mirror for mirror, _ in cls.permitted("unset", own)]
-            cache = images.image_cache(own, "unset", mirrors)
+            cache = images.image_cache(own, "unset", mirrors, cls.transport.ops)
             path, state = cache.file_of(params["unset_state"]), params["unset_state"]
             size = os.path.getsize(path) if os.path.exists(path) else 0
             cache.unset(state)

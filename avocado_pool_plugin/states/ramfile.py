@@ -154,9 +154,8 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         state, policy = params["unset_state"], settings.policy(params, "unset")
         mirrors = [mirror for mirror, _ in cls.permitted("unset", params)]
         for own in writable_images(params):
-            work = images.image_cache(own, "unset", mirrors)
-            name = os.path.basename(work.file_of(state))
-            tops = [top for pool in work.pools for top in _on(os.path.join(pool, name), state)]
+            work = images.image_cache(own, "unset", mirrors, cls.transport.ops)
+            tops = work.needed_in_pools(work.file_of(state), along=state)
             if "own" in settings.scopes(params):
                 work.recover()
                 here = _on(work.file_of(state), state)

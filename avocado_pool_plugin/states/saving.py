@@ -270,6 +270,7 @@ def _work_for(work: ImageCache, saving: Saving, disk: Disk) -> ImageCache:
         image=disk.image,
         title=title,
         pools=(),
+        far=(),
         test=saving.test,
         parts=saving.parts,
     )

@@ -71,6 +71,8 @@ class SourcedStateBackend(StateBackend):
             own = params.object_params(place.label) if place.remote else params.copy()
             own[f"{do}_location"] = own["show_location"] = source
             scope = cls.get_source_scope(place.path, own, params)
+            if scope == "own" and place.remote and not own.get("nets_host"):
+                scope = "shared"  # the same path, but nobody said that it is the same host
             if scope != "own" and scope in scopes:
                 yield source, own
             else:

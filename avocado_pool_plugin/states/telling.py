@@ -7,17 +7,25 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from avocado_pool_plugin.core import answers
-from avocado_pool_plugin.core.errors import PoolError, PoolSilent
+from avocado_pool_plugin.core.errors import (
+    HostUnreachable,
+    LoginRefused,
+    PoolError,
+    PoolSilent,
+)
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.ssh import glance
 
 LOG = logging.getLogger("avocado." + __name__)
 
+#: After these a mirror is not asked again: it would only take time, and logins are counted.
+_SILENT = (PoolSilent, HostUnreachable, LoginRefused)
+
 
 @dataclass
 class _Memory:
     told: set[tuple[str, str]] = field(default_factory=set)
-    silent: dict[str, PoolSilent] = field(default_factory=dict)
+    silent: dict[str, PoolError] = field(default_factory=dict)
 
 
 _memory: ContextVar[_Memory | None] = ContextVar("avocado_pool_operation", default=None)
@@ -57,7 +65,7 @@ def require_answer(mirror: str, timeout: float) -> None:
     Make sure that a mirror is not waited for in vain, and that no more than once in an operation.
 
     :param timeout: seconds for which the file system of a local one may keep us waiting
-    :raises PoolSilent: it gives no answer, or gave none earlier in this operation
+    :raises PoolError: it gives no answer, or gave none earlier in this operation
     """
     memory, place = _memory.get(), Location.parse(mirror)
     silence = memory.silent.get(mirror) if memory else None
@@ -71,14 +79,14 @@ def has_answer(mirror: str, timeout: float) -> bool:
     """Tell whether a mirror gives an answer; see :func:`require_answer`."""
     try:
         require_answer(mirror, timeout)
-    except PoolSilent as error:
+    except _SILENT as error:
         keep_silence(mirror, error)
         return False
     return True
 
 
 def keep_silence(mirror: str, error: PoolError) -> None:
-    """Remember that a mirror gave no answer, if that is the error."""
+    """Remember that a mirror gave no answer, or could not be reached, if that is the error."""
     memory = _memory.get()
-    if memory is not None and isinstance(error, PoolSilent):
+    if memory is not None and isinstance(error, _SILENT):
         memory.silent[mirror] = error

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, durable, knowledge, users
+from avocado_pool_plugin.core.dependents import states_on
 from avocado_pool_plugin.core.errors import ImageInUse
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, check_name
 from avocado_pool_plugin.core.place import new_info
@@ -13,6 +15,9 @@ from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import in_use, read_header
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.states import recipes
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.states.farhomes import FarHome
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Workplace:
     :param seen_dir: where knowledge about files outside of caches is kept
     :param pools: directories of the same image's states in pools that a change is to reach and
         that can be looked into
+    :param far: the same for pools on other hosts
     :param test: name of the test that works on it, empty if it is none
     :param parts: what that test knows of the recipe of states that it makes, None for nothing
     """
@@ -37,6 +43,7 @@ class Workplace:
     policy: Policy
     seen_dir: str
     pools: tuple[str, ...] = ()
+    far: "tuple[FarHome, ...]" = ()
     test: str = ""
     parts: Mapping[str, str] | None = None
 
@@ -51,6 +58,20 @@ class Workplace:
     def state_of(self, path: str) -> str:
         """Return the name of the state whose file it is."""
         return os.path.basename(path).removesuffix(IMAGE_SUFFIX)
+
+    def needed_in_pools(self, path: str, along: str = "") -> list[str]:
+        """
+        Return what stands on a state in the pools that a change is to reach.
+
+        :param path: the state's file in the cache
+        :param along: vm state whose RAM file does not count
+        """
+        name = os.path.basename(path)
+        copies = [os.path.join(pool, name) for pool in self.pools]
+        here = [
+            top for copy in copies if os.path.isfile(copy) for top in states_on(copy, along=along)
+        ]
+        return here + [top for home in self.far for top in home.on(name, along)]
 
     def require_closed(self) -> None:
         """

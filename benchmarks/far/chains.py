@@ -194,22 +194,23 @@ def copies(
     how: str = "-a",
 ) -> dict[str, Copy]:
     """
-    Return scp and rsync for some files, each with a login of its own.
+    Return scp and rsync for some files, each with one login of its own.
 
+    :param sources: for a download all files of their kind in their directory
     :param target: directory on the other side
     :param port: where the host is reached, if not where it listens
     :param how: options of rsync
     """
     config = server.client_config("copies", StrictHostKeyChecking="accept-new")
     port = port or server.port
-
-    def words() -> list[str]:
-        there, here = f"{ADDRESS}:", ""
-        old, new = (there, here) if down else (here, there)
-        return [*(f"{old}{path}" for path in sources), f"{new}{target}/"]
-
+    old, new = [str(path) for path in sources], f"{ADDRESS}:{target}/"
+    if down:
+        # several words would be as many logins for scp
+        pattern = sources[0].with_name(f"*{sources[0].suffix}")
+        assert {*pattern.parent.glob(pattern.name)} == {*sources}
+        old, new = [f"{ADDRESS}:{pattern}"], f"{target}/"
     shell = f"ssh -F {config} -p {port}"
     return {
-        "scp": Copy(["scp", "-q", "-F", config, "-P", port, *words()], target),
-        "rsync": Copy(["rsync", how, "-e", shell, *words()], target),
+        "scp": Copy(["scp", "-q", "-F", config, "-P", port, *old, new], target),
+        "rsync": Copy(["rsync", how, "-e", shell, *old, new], target),
     }

@@ -54,6 +54,11 @@ def made(path: Path, size: int, spots: dict[int, bytes]) -> Path:
     return path
 
 
+def same(one: Path, other: Path) -> bool:
+    """Tell whether two files are equal; they are too large for a test to show how they differ."""
+    return one.read_bytes() == other.read_bytes()
+
+
 def noise(size: int, seed: int = 0) -> bytes:
     """Return bytes that look random and are always the same."""
     import random

@@ -25,8 +25,8 @@ NEEDED = ("base64", "cat", "chgrp", "chmod", "cp", "head", "ln", "ls", "mkdir", 
           "realpath", "rm", "sha256sum", "sleep", "stat", "sync")  # fmt: skip
 #: Names that a shell would like to do something with.
 ODD = [
-    "plain", "two words", "-n", "--", "it's", 'quo"te', "$(touch x)", "`touch x`", "a;b|c&d", "%s%d",
-    "back\\slash\\", "*", "[a]?", "~", "#no", "!x", "$HOME", "{a,b}", "<in>out", "=", "\\n",
+    "plain", "two words", "-n", "--", "it's", 'quo"te', "$(touch x)", "`touch x`", "a;b|c&d",
+    "%s%d", "back\\slash\\", "*", "[a]?", "~", "#no", "!x", "$HOME", "{a,b}", "<in>out", "=", "\\n",
     "āĂ\u0201ÈèÐ", "日本語", " lead", "trail ", "''", "\"'\"'\"",
 ]  # fmt: skip
 

@@ -8,7 +8,14 @@ import pytest
 
 from avocado_pool_plugin.core import progress
 from avocado_pool_plugin.core.copy import copy_file
-from avocado_pool_plugin.core.progress import Count, LogProgress, data_size, reported, reporting
+from avocado_pool_plugin.core.progress import (
+    Count,
+    LogProgress,
+    Task,
+    data_size,
+    reported,
+    reporting,
+)
 from avocado_pool_plugin.states.ops import TransferOps
 from tests.support.places import digest_of
 from tests.support.vms import Lab
@@ -40,7 +47,7 @@ def collector():
         def __exit__(self, *error):
             self.append("end")
 
-    return (lambda doing, path: Told([doing, path])), told
+    return (lambda task: Told([task.doing, task.path])), told
 
 
 def test_holes_are_not_counted(sparse):
@@ -52,7 +59,7 @@ def test_holes_are_not_counted(sparse):
 def test_a_copy_tells_as_many_bytes_as_are_counted_before(sparse, tmp_path):
     told = []
     copy_file(str(sparse), str(tmp_path / "copy"), progress=told.append)
-    assert sum(told) == Count(str(sparse)).total == 3 * MIB + 4096
+    assert sum(told) == Count(Task("fetching", str(sparse))).total == 3 * MIB + 4096
     assert digest_of(tmp_path / "copy") == digest_of(sparse)
 
 
@@ -111,7 +118,7 @@ def test_threads_report_to_the_one_in_charge():
 
 
 def test_words(sparse, monkeypatch):
-    count = Count(str(sparse))
+    count = Count(Task("fetching", str(sparse)))
     count.done = MIB
     monkeypatch.setattr(progress.time, "monotonic", lambda: count.started + 2)
     assert str(count) == "1.0 of 3.0 MiB, 0.5 MiB/s, 4 s left"
@@ -122,9 +129,15 @@ def test_words(sparse, monkeypatch):
     assert str(count) == "5.0 of 5.0 MiB, 2.5 MiB/s, 0 s left"
 
 
+def test_the_size_of_a_file_elsewhere_is_asked_for():
+    count = Count(Task("fetching", "lab:/x", lambda: 7 * MIB))
+    count.done = MIB
+    assert str(count).startswith("1.0 of 7.0 MiB")
+
+
 def test_a_line_every_ten_seconds(sparse, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    told = LogProgress("fetching", str(sparse))
+    told = LogProgress(Task("fetching", str(sparse)))
     now = told.count.started
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     for _ in range(25):

@@ -9,6 +9,7 @@ from avocado.core.parser import ArgumentParser
 from avocado_pool_plugin.plugins import cmd
 from avocado_pool_plugin.plugins.commands import COMMANDS
 from avocado_pool_plugin.plugins.commands.command import Command
+from tests.support.sshd import ADDRESS, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +76,15 @@ def test_a_bad_place_is_one_sentence_and_an_exit_status(caplog):
     assert len(caplog.messages) == 1 and "swarm_pool" in caplog.messages[0]
 
 
-def test_hosts_are_named_as_not_listed(cache, caplog, capsys):
-    assert run("list", str(cache), "host:/states") == 0
-    assert "host:/states" in caplog.text
+def test_a_host_that_can_not_be_reached_keeps_nothing_else_from_being_listed(
+    cache, tmp_path, caplog, capsys
+):
+    config = tmp_path / "config"
+    config.write_text(f"Host host\nHostName {ADDRESS}\nPort {free_port()}\n")
+    where = f"host:/states :{cache}"
+    assert run("list", f"{tmp_path}/none", where, **{"pool.ssh_config": str(config)}) == 1
+    [told] = caplog.messages
+    assert told.startswith("host:/states is not listed: ") and "Connection refused" in told
     assert "install" in capsys.readouterr().out
 
 
@@ -119,6 +126,19 @@ def test_the_command_has_its_sub_commands(parser):
         False,
     )
     assert given["pool.lock_timeout"] == "3"
+    for name in ("list", "fetch", "publish"):
+        words = ["vm1/image1/a"] if name != "list" else []
+        ssh = [
+            "--pool-ssh-config",
+            "/c",
+            "--pool-ssh-timeout",
+            "9",
+            "--pool-ssh-host-keys",
+            "strict",
+        ]
+        given = vars(parser.parse_args(["pool", name, *words, *ssh]))
+        found = [given[f"pool.ssh_{option}"] for option in ("config", "timeout", "host_keys")]
+        assert found == ["/c", "9", "strict"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])

@@ -14,7 +14,7 @@ from avocado_pool_plugin.core.names import State
 #: Exit statuses: all is fine; something was found or failed; the command was used wrongly.
 FINE, FAILED, MISUSED = 0, 1, 2
 #: Whose warnings are for users of commands; what others warn of is part of a result.
-_WARNING = ("avocado.avocado_pool_plugin.core", "avocado.avocado_pool_plugin.ssh")
+_WARNING = tuple(f"avocado.avocado_pool_plugin.{part}" for part in ("core", "ssh", "graph.exists"))
 
 
 @dataclass(frozen=True)

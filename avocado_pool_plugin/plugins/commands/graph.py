@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avocado_pool_plugin.plugins.commands.arguments import add_words
-from avocado_pool_plugin.plugins.commands.command import FINE, Command
+from avocado_pool_plugin.plugins.commands.command import FINE, Command, warnings_shown
 from avocado_pool_plugin.plugins.selection import read_selection
 
 
@@ -25,7 +25,8 @@ def _run(config: Mapping[str, Any]) -> int:
     from avocado_pool_plugin.plugins.steps import tests
     from avocado_pool_plugin.plugins.steps.context import Context
 
-    prepared = tests.plan(Context.of(config, selection))
+    with warnings_shown():
+        prepared = tests.plan(Context.of(config, selection))
     picture.write(config["pool_output"], prepared.graph, prepared.plan)
     return FINE
 

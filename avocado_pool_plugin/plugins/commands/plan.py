@@ -7,7 +7,7 @@ from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.graph.plan import REUSE, RUN, SKIP, Step
 from avocado_pool_plugin.plugins.commands.arguments import add_words
-from avocado_pool_plugin.plugins.commands.command import FINE, Command, add_json
+from avocado_pool_plugin.plugins.commands.command import FINE, Command, add_json, warnings_shown
 from avocado_pool_plugin.plugins.selection import read_selection
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
 
@@ -29,7 +29,8 @@ def _run(config: Mapping[str, Any]) -> int:
     from avocado_pool_plugin.plugins.steps import tests
     from avocado_pool_plugin.plugins.steps.context import Context
 
-    prepared = tests.plan(Context.of(config, selection))
+    with warnings_shown():
+        prepared = tests.plan(Context.of(config, selection))
     if config.get("pool_json"):
         print_json(_as_dict(prepared))
     else:

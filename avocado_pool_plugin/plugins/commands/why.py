@@ -15,6 +15,7 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     read_state,
+    warnings_shown,
 )
 from avocado_pool_plugin.plugins.selection import read_selection
 
@@ -45,11 +46,13 @@ def _run(config: Mapping[str, Any]) -> int:
     readings = _readings(context)
     finder = Finder.of(readings, job_params(context.config))
     graph = Graph.of(reading.node for reading in readings)
-    lines = [line for found in why(state, finder) for line in found.lines()]
+    with warnings_shown():
+        lines = [line for found in why(state, finder) for line in found.lines()]
+        good = finder(state).good
     lines = lines or [f"{state} does not exist"]
     lines += _makers(graph, state)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-    return FINE if finder(state).good else FAILED
+    return FINE if good else FAILED
 
 
 def _readings(context: "Context") -> list["Reading"]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin.core.names import ROOTS, State
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, show_state
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, show_state, warnings_shown
 from avocado_pool_plugin.plugins.text import print_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def check(context: "Context") -> int:
     # those that make the states know whether they would be made in the same way
     known = {**context.readings(context.whole()), **selected}
     finder = Finder.of([*known.values(), *asked])
-    rows = [*_states(finder, [*selected.values(), *asked]), *_roots(objects)]
+    with warnings_shown():
+        rows = [*_states(finder, [*selected.values(), *asked]), *_roots(objects)]
     print_table(("state", "where", "problem"), [cells for cells, _ in rows])
     return FAILED if any(missing for _, missing in rows) else FINE
 

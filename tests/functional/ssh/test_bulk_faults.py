@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from avocado_pool_plugin.core.digest import digest_fd
 from avocado_pool_plugin.core.errors import (
     FileChanging,
     HostUnreachable,
@@ -26,6 +27,7 @@ from tests.support.agents import (
     made,
     noise,
     program,
+    same,
     stamp_of,
     traced,
     upload,
@@ -105,7 +107,7 @@ def test_what_arrived_before_a_break_is_not_sent_again(tmp_path, mib, how):
             upload(lab, source, part)
     with agent() as lab:
         sent = upload(lab, source, part)
-    assert part.read_bytes() == source.read_bytes()
+    assert same(part, source)
     # what was under way is lost
     assert sent.moved <= (24 - mib + 10) * MIB
 
@@ -120,7 +122,7 @@ def test_a_download_that_broke_goes_on(lab, tmp_path):
         kill = after(16 * MIB, lambda: os.kill(broken.pid, signal.SIGKILL))
         download(broken, path, target, progress=kill)
     received = download(lab, path, target, basis=True)
-    assert target.read_bytes() == path.read_bytes()
+    assert same(target, path)
     assert received.moved <= 9 * MIB
 
 
@@ -199,18 +201,19 @@ def test_a_part_is_filled_by_one_at_a_time(lab, tmp_path):
         with pytest.raises(LockTimeout, match=r"host lab:.*/part .*another process") as caught:
             upload(lab, two, part)
         assert caught.value.path == str(part)
-        assert part.read_bytes() == one.read_bytes()
+        assert same(part, one)
         # in its place, it is no part any more
         part.rename(tmp_path / "state")
         upload(lab, two, part)
         other.release()
-        assert (tmp_path / "state").read_bytes() == one.read_bytes()
+        assert same((tmp_path / "state"), one)
         lab.release()
         upload(other, one, part)
-    assert part.read_bytes() == one.read_bytes()
+    assert same(part, one)
 
 
-def test_a_part_that_is_put_in_place_while_it_is_opened_is_left_alone(tmp_path):
+@pytest.mark.parametrize("then", ["no part", "another part"])
+def test_a_part_that_is_put_in_place_while_it_is_opened_is_left_alone(tmp_path, then):
     one, two, part = tmp_path / "one", tmp_path / "two", tmp_path / "part"
     one.write_bytes(noise(MIB, 1))
     two.write_bytes(noise(MIB, 2))
@@ -219,12 +222,14 @@ def test_a_part_that_is_put_in_place_while_it_is_opened_is_left_alone(tmp_path):
         part.write_bytes(one.read_bytes())
         thread = threading.Thread(target=upload, args=(late, two, part))
         thread.start()
-        while not opened(late.pid, part):
+        while thread.is_alive() and not opened(late.pid, part):
             time.sleep(0.001)
         part.rename(state)
+        if then == "another part":
+            part.write_bytes(noise(MIB, 3))
         thread.join()
-    assert state.read_bytes() == one.read_bytes()
-    assert part.read_bytes() == two.read_bytes()
+    assert same(state, one)
+    assert same(part, two)
 
 
 def opened(pid: int, path: Path) -> bool:
@@ -301,7 +306,7 @@ def test_an_old_version_that_was_replaced_is_not_trusted(lab, tmp_path):
     old.write_bytes(changed)
     source.write_bytes(noise(6 * MIB))
     sent = upload(lab, source, tmp_path / "part", basis)
-    assert (tmp_path / "part").read_bytes() == source.read_bytes()
+    assert same((tmp_path / "part"), source)
     assert sent.far_digest is not None and sent.moved < 100_000
 
 
@@ -309,9 +314,41 @@ def test_an_old_version_that_was_replaced_is_not_trusted(lab, tmp_path):
 def test_leaves_that_can_not_be_true_are_of_no_use(lab, tmp_path, leaves):
     source, old, part = tmp_path / "source", tmp_path / "old", tmp_path / "part"
     old.write_bytes(noise(6 * MIB))
-    source.write_bytes(noise(5 * MIB, 1))
+    # where there is nothing, what was there has to go
+    made(source, 5 * MIB, {0: noise(MIB, 1), 4 * MIB: noise(1000, 2)})
     upload(lab, source, part, Basis(str(old), stamp_of(old), leaves, leaves))
-    assert part.read_bytes() == source.read_bytes()
+    assert same(part, source)
+
+
+def test_an_old_version_that_is_one_hole_is_as_good_as_none(tmp_path):
+    source, old, part = tmp_path / "source", made(tmp_path / "old", 3 * MIB, {}), tmp_path / "part"
+    source.write_bytes(noise(3 * MIB))
+    basis = Basis(str(old), stamp_of(old), bytes(32 * 3))
+    lies = f"-e trace=pwrite64 -e inject=pwrite64:retval={MIB}:when=2"
+    with agent(without_blake3(tmp_path)) as lab:
+        assert upload(lab, source, part, basis).far_digest is not None
+    assert same(part, source)
+    part.unlink()
+    with agent(traced(tmp_path, lies)) as lab, pytest.raises(PoolUnreachable, match="does not"):
+        upload(lab, source, part, basis)
+
+
+def test_leaves_serve_agents_of_any_ability(lab, tmp_path):
+    content = noise(5 * MIB)
+    first, old, source = tmp_path / "first", tmp_path / "old", tmp_path / "source"
+    first.write_bytes(content)
+    source.write_bytes(content[: 4 * MIB] + b"X" + content[4 * MIB + 1 :])
+    with agent() as able:
+        bases = []
+        for one in (able, lab):
+            bases.append(basis_of(old, upload(one, first, old)))
+            one.release()
+        for number, (one, basis) in enumerate(zip((lab, able), bases, strict=True)):
+            sent = upload(one, source, tmp_path / f"part-{number}", basis)
+            with source.open("rb") as file:
+                for found in (sent.digest, sent.far_digest or sent.digest):
+                    name = found.partition(":")[0]
+                    assert found == digest_fd(file.fileno(), 5 * MIB, None, name)
 
 
 @pytest.mark.parametrize("old", ["absent", "a directory", "a pipe"])
@@ -323,7 +360,7 @@ def test_an_old_version_that_is_none_does_no_harm(lab, tmp_path, old):
     elif old == "a pipe":
         os.mkfifo(path)
     upload(lab, source, part, Basis(str(path)))
-    assert part.read_bytes() == source.read_bytes()
+    assert same(part, source)
 
 
 # -- lies ----------------------------------------------------------------------------------------
@@ -391,7 +428,7 @@ def test_a_disk_that_is_too_small_for_the_old_version_as_well(lab, tmp_path, sma
     (small_disk / "part").unlink()
     old.unlink()
     upload(lab, source, small_disk / "part")
-    assert (small_disk / "part").read_bytes() == source.read_bytes()
+    assert same((small_disk / "part"), source)
 
 
 def test_a_full_disk_here_ends_a_download(lab, tmp_path, small_disk):

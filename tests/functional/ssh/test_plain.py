@@ -1,8 +1,9 @@
-"""Content without python3 over there: what arrives is what was sent, whatever happens on the way."""
+"""Content without python3 over there: what arrives is what was sent, whatever happens meanwhile."""
 
 import contextlib
 import errno
 import fcntl
+import filecmp
 import hashlib
 import os
 import shutil
@@ -42,12 +43,25 @@ LEAST = ("cat", "cp", "dd", "head", "sha256sum", "sleep", "stat", "sync", "trunc
 #: Bytes of what a file system may need besides, and of what is sent around each stretch of data.
 SLACK, GRID = 64 << 10, 128 << 10
 
+#: Data that may be in a file, and at which places.
+KINDS = {
+    "byte": b"x",
+    "zeros": bytes(5000),
+    "little": noise(5000),
+    "much": noise(70_000, 1),
+    "more": noise(MIB + 1, 2),
+}
 SPOTS = st.dictionaries(
     st.one_of(st.integers(0, 5 * MIB), st.integers(0, 80).map(lambda n: n << 16)),
-    st.sampled_from([b"x", b"\0" * 5000, noise(5000), noise(70_000, 1), noise(MIB + 1, 2)]),
+    st.sampled_from(list(KINDS)),
     max_size=5,
 )
 SIZES = st.one_of(st.integers(0, 6 * MIB), st.sampled_from([0, 1, MIB, 65535, 65537, 5 * MIB]))
+
+
+def spotted(path: Path, size: int, spots: dict[int, str]) -> Path:
+    """Make a file of holes with data of some kinds in it."""
+    return made(path, size, {at: KINDS[kind] for at, kind in spots.items()})
 
 
 @contextlib.contextmanager
@@ -79,8 +93,13 @@ def digest_of(path: Path) -> str:
         return digest.digest_fd(file.fileno(), path.stat().st_size)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Tell whether files have the same content; pytest would print what differs at length."""
+    return filecmp.cmp(one, other, shallow=False)
+
+
 def check_sent(sent, source: Path, part: Path) -> None:
-    assert part.read_bytes() == source.read_bytes()
+    assert same(part, source)
     assert sent.digest == digest_of(source)
     assert sent.far_digest == sha256(source)
     assert sent.stamp == stamp_of(part)
@@ -88,7 +107,7 @@ def check_sent(sent, source: Path, part: Path) -> None:
 
 
 def check_received(received, path: Path, target: Path) -> None:
-    assert target.read_bytes() == path.read_bytes()
+    assert same(target, path)
     assert received.digest == digest_of(path)
     assert received.stamp == stamp_of(path)
 
@@ -136,11 +155,11 @@ class After:
 @settings(max_examples=25)
 @given(spots=SPOTS, size=SIZES)
 @example(spots={}, size=0)
-@example(spots={0: b"x"}, size=1)
-@example(spots={MIB - 1: noise(MIB + 1, 2)}, size=2 * MIB)
+@example(spots={0: "byte"}, size=1)
+@example(spots={MIB - 1: "more"}, size=2 * MIB)
 @example(spots={}, size=3 * MIB + 7)
 def test_there_and_back(lab, tmp_path, spots, size):
-    source, part, target = made(tmp_path / "s", size, spots), tmp_path / "p", tmp_path / "t"
+    source, part, target = spotted(tmp_path / "s", size, spots), tmp_path / "p", tmp_path / "t"
     part.unlink(missing_ok=True)
     told: list[int] = []
     with source.open("rb") as file:
@@ -306,11 +325,33 @@ def test_a_part_that_somebody_fills(lab, tmp_path):
     assert not locked(part)
 
 
-def test_the_lock_ends_with_the_channel_while_it_hashes(tmp_path):
-    """A hash of a large file must not keep the next attempt out."""
+def test_a_part_that_goes_into_its_place(tmp_path):
+    """Somebody else had it locked, and was done before we got the lock."""
+    source = made(tmp_path / "source", MIB, {0: noise(MIB)})
+    part, place = tmp_path / "part", tmp_path / "place"
+    part.write_bytes(b"theirs")
+    (tmp_path / "bin").mkdir()
+    line = f'[ -e {place} ] || mv {part} {place}; exec {shutil.which("flock")} "$@"'
+    program(tmp_path / "bin" / "flock", line)
+    with plain(["env", f"PATH={tmp_path / 'bin'}:{os.environ['PATH']}", "dash"]) as lab:
+        check_sent(upload(lab, source, part), source, part)
+    assert place.read_bytes() == b"theirs"
+
+
+def test_a_part_that_is_taken_away(tmp_path):
+    source = made(tmp_path / "source", 40 * MIB, {0: noise(9 * MIB), 30 * MIB: noise(MIB)})
+    part = tmp_path / "part"
+    with plain() as lab, pytest.raises(PoolUnreachable, match=r"part can't be written: .*No such"):
+        upload(lab, source, part, progress=After(1, part.unlink))
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("shell", [("dash",), ("dash", "-c", "dash; exit 0")])
+def test_the_lock_ends_with_the_channel_while_it_hashes(tmp_path, shell):
+    """A hash of a large file must not keep the next attempt out, killed as its shell is or not."""
     need_programs("dash")
     source = made(tmp_path / "source", MIB, {0: noise(MIB)})
-    slow = ["env", f"PATH={slowly(tmp_path / 'bin', 30)}:{os.environ['PATH']}", "dash"]
+    slow = ["env", f"PATH={slowly(tmp_path / 'bin', 30)}:{os.environ['PATH']}", *shell]
     part = tmp_path / "part"
     with plain(slow) as lab, pytest.raises(KeyboardInterrupt):
         lab._far.channel.receive_line = raising(lab._far.channel.receive_line, b"beat")
@@ -365,7 +406,8 @@ def test_stopped_and_killed(tmp_path):
         stop = After(MIB, lambda: kill(lab, signal.SIGSTOP))
         with pytest.raises(PoolSilent):
             upload(lab, source, tmp_path / "part", progress=stop)
-        kill(lab)
+        with contextlib.suppress(ProcessLookupError):
+            kill(lab)
     with plain() as lab:
         kill(lab)
         with pytest.raises(HostUnreachable, match="host lab broke"):
@@ -415,11 +457,11 @@ def test_what_can_not_be_had(lab, tmp_path):
     (tmp_path / "link").symlink_to(source)
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(StateMissing, match="host lab:.*/absent is not there"):
+    with pytest.raises(StateMissing, match=r"host lab:.*/absent is not there"):
         download(lab, tmp_path / "absent", tmp_path / "target")
     with pytest.raises(StateMissing):
         lab.digest(str(source / "below"))
-    with pytest.raises(PoolUnreachable, match="circle can't be read: .*levels of symbolic"):
+    with pytest.raises(PoolUnreachable, match=r"circle can't be read: .*levels of symbolic"):
         lab.digest(str(tmp_path / "circle"))
     for name in ("directory", "fifo"):
         with pytest.raises(PoolUnreachable, match=f"not a regular file but a {name}"):
@@ -428,7 +470,7 @@ def test_what_can_not_be_had(lab, tmp_path):
             upload(lab, source, tmp_path / name)
     with pytest.raises(PoolUnreachable, match="symbolic link"):
         upload(lab, source, tmp_path / "link")
-    with pytest.raises(PoolUnreachable, match="part can't be written: .*nonexist|No such"):
+    with pytest.raises(PoolUnreachable, match=r"part can't be written: .*nonexist|No such"):
         upload(lab, source, tmp_path / "no" / "part")
     # none of that was the end
     check_sent(upload(lab, source, tmp_path / "part"), source, tmp_path / "part")
@@ -441,9 +483,9 @@ def test_what_is_not_allowed():
         directory.chmod(0o755)
         secret = made(directory / "secret", 10, {0: b"x"})
         secret.chmod(0o600)
-        with pytest.raises(PoolUnreachable, match="secret can't be read: .*Permission denied"):
+        with pytest.raises(PoolUnreachable, match=r"secret can't be read: .*Permission denied"):
             lab.digest(str(secret))
-        with pytest.raises(PoolUnreachable, match="part can't be written: .*Permission denied"):
+        with pytest.raises(PoolUnreachable, match=r"part can't be written: .*Permission denied"):
             upload(lab, secret, directory / "part")
         assert lab.usable
 
@@ -462,7 +504,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, how):
         else:
             os.truncate(path, {"grown": 10, "shrunk": 5}[how] * MIB)
 
-    with plain() as lab, pytest.raises(FileChanging, match="host lab:.*/path"):
+    with plain() as lab, pytest.raises(FileChanging, match=r"host lab:.*/path"):
         download(lab, path, tmp_path / "target", progress=After(MIB, change))
     with plain() as lab:
         check_received(download(lab, path, tmp_path / "target"), path, tmp_path / "target")

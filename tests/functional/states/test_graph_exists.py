@@ -13,12 +13,7 @@ import pytest
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, digest, knowledge
 from avocado_pool_plugin.core.copy import allocated
-from avocado_pool_plugin.core.errors import (
-    BackendUnknown,
-    LocationRefused,
-    PoolError,
-    PoolUnreachable,
-)
+from avocado_pool_plugin.core.errors import BackendUnknown, PoolError, PoolUnreachable
 from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.graph.exists import Finder
@@ -393,12 +388,6 @@ def test_a_state_that_only_an_unreachable_mirror_may_have_is_an_error(lab, loop)
     damage(lab.state("a"))
     with pytest.raises(PoolUnreachable, match="loop"):
         finder(lab, shared_pool=loop)(A)
-
-
-def test_remote_hosts_are_refused(lab):
-    made(lab, "a", **OWN)
-    with pytest.raises(LocationRefused, match="remote host"):
-        finder(lab, shared_pool="backup:/states", nets_host_backup="")(A)
 
 
 # other backends

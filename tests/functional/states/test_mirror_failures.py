@@ -9,7 +9,6 @@ import pytest
 from avocado_pool_plugin.core import answers
 from avocado_pool_plugin.core.errors import (
     FileCorrupt,
-    LocationRefused,
     LockTimeout,
     MirrorsFailed,
     PoolError,
@@ -235,21 +234,22 @@ def test_the_cache_that_can_not_be_read_is_no_mirrors_fault(worker, pools):
 
 
 @pytest.mark.parametrize("verb", ["get", "set", "unset", "show"])
-def test_a_location_out_of_reach_is_an_error_at_once(worker, pools, verb, monkeypatch):
+def test_a_host_whose_params_make_no_sense_is_an_error_at_once(worker, pools, verb, monkeypatch):
     """It is no mirror that fails, but one that never can work."""
     monkeypatch.setitem(setup.BACKENDS, "qcow2ext", QCOW2ExtBackend)
     made(worker, "b", **OWN)
     asked = {
         "shared_pool": f"host:/x {pools.mirrors[0]}",
+        "nets_shell_port_host": "many",
         "set_mirrors": "any",
         "pool_scope": "shared",
     }
-    with pytest.raises(LocationRefused, match="remote host"):
+    with pytest.raises(SettingRefused, match="nets_shell_port = 'many' for host 'host'"):
         if verb == "show":
             show(worker, **asked)
         else:
             {"get": get, "set": put, "unset": unset}[verb](worker, "b", **asked)
-    with pytest.raises(LocationRefused, match="remote host"):
+    with pytest.raises(SettingRefused, match="nets_shell_port = 'many' for host 'host'"):
         setup.check_requests(worker.params(get_state_images="b", **asked), *requests.VERBS)
 
 

@@ -7,11 +7,12 @@ from avocado.core import exceptions
 
 from avocado_pool_plugin.core.errors import (
     ChainBroken,
-    LocationRefused,
+    HostUnreachable,
     PoolError,
     StateMissing,
     StateNeeded,
 )
+from tests.support.sshd import ADDRESS, free_port
 from tests.support.states import (
     OWN,
     SHARED,
@@ -169,12 +170,17 @@ def test_absent_on_both_sides(lab):
     assert str(lab.cache) in str(caught.value) and str(lab.pool) in str(caught.value)
 
 
-def test_remote_locations_are_a_clear_error(lab):
+def test_a_remote_location_that_can_not_be_reached_is_a_clear_error(lab):
     made(lab, "a", **OWN)
+    away = {"nets_shell_host_far": ADDRESS, "nets_shell_port_far": str(free_port())}
+    told = rf"far.*{ADDRESS} port \d+.*Connection refused.*check its name or address"
     for verb, location in ((get, "get_location"), (put, "set_location"), (unset, "unset_location")):
-        with pytest.raises(LocationRefused, match=r"'far:.*remote host"):
-            verb(lab, "b" if verb is get else "a", **{location: "far:/pool"})
-    with pytest.raises(LocationRefused):
-        show(lab, shared_pool="far:/pool")
+        with pytest.raises(HostUnreachable, match=told):
+            verb(lab, "b" if verb is get else "a", **{location: "far:/pool", **away})
+    with pytest.raises(HostUnreachable, match=told):
+        show(lab, shared_pool="far:/pool", **away)
+
+
+def test_a_bad_location_is_a_clear_error(lab):
     with pytest.raises(PoolError, match="shared_pool"):
         show(lab, shared_pool="pool")

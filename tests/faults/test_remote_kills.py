@@ -1,0 +1,333 @@
+"""Remote pools while this process, programs over there or the connection die at any moment."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from avocado_pool_plugin.core import locks
+from avocado_pool_plugin.core.errors import (
+    HostUnreachable,
+    LockTimeout,
+    PoolSilent,
+    PoolUnreachable,
+)
+from avocado_pool_plugin.ssh import login, session
+from tests.support import forked
+from tests.support.agents import noise
+from tests.support.images import MIB
+from tests.support.places import put
+from tests.support.remote import KINDS, server
+from tests.support.remote_faults import (
+    Case,
+    Line,
+    Scene,
+    Steps,
+    during,
+    free,
+    gone,
+    left,
+    make_templates,
+    processes_with,
+    steps_of_calls,
+)
+from tests.support.sshd import Sshd
+
+#: What is interrupted, and on which kind of host.
+CASES = [
+    (Case("publish", "known", "image"), "python"),
+    (Case("publish", "unknown"), "plain"),
+    (Case("fetch", "known", "image"), "python"),
+    (Case("fetch"), "rsync"),
+    (Case("remove"), "plain"),
+]
+BIG = noise(12 * MIB)
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory) -> Path:
+    return make_templates(tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> Iterator[None]:
+    """Attempts follow each other without delay, and steps can be watched."""
+    with steps_of_calls(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def scenes(tmp_path, templates) -> Callable[[Case], Scene]:
+    """Return what makes a scene in a directory of its own."""
+
+    def make(case: Case) -> Scene:
+        return Scene(case, Path(tempfile.mkdtemp(dir=tmp_path)), templates)
+
+    return make
+
+
+def said_in(scene: Scene, line: Line) -> list[str]:
+    """Return the steps of an operation that nothing happens to."""
+    store = line.store()
+    assert store.session.abilities
+    with during(Steps()) as steps:
+        scene.do(store, steps)
+    scene.check_done("dry run")
+    return steps.said
+
+
+def tried_again(caplog) -> int:
+    return sum("is tried again in" in record.getMessage() for record in caplog.records)
+
+
+# -- programs over there -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "kind"), CASES, ids=str)
+def test_programs_over_there_die_at_any_step(case, kind, scenes, caplog):
+    with Line(server(kind)) as line:
+        said = said_in(scenes(case), line)
+        store = line.store()
+        assert store.session.abilities
+        points = [(number, lost) for number, what in enumerate(said, 1)
+                  for lost in ((False,) if what == "content" else (False, True))]  # fmt: skip
+        for number, lost in points[:: 1 if kind == "python" else 2]:
+            where = f"{case} on {kind}: {said[number - 1]}, step {number}, answer lost: {lost}"
+            scene = scenes(case)
+            with during(Steps(number, line.kill_programs, lost)) as steps:
+                scene.do(store, steps)
+            scene.check_done(where)
+            scene.drop()
+        assert tried_again(caplog) > len(points[:: 1 if kind == "python" else 2]) * 0.6
+        assert store.session.alive, "one login was enough"
+
+
+# -- the connection ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "kind"), CASES[:4], ids=str)
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_the_connection_is_cut_after_any_byte(case, kind, way, scenes, caplog):
+    shares = (0.05, 0.3, 0.5, 0.8, 0.97, 0.995)
+    with Line(server(kind)) as line:
+        dry = line.store()
+        assert dry.session.abilities
+        before = line.proxy.moved()
+        scenes(case).do(dry)
+        whole = getattr(line.proxy.moved(), way) - getattr(before, way)
+        for share in shares:
+            store = line.store()
+            assert store.session.abilities
+            scene = scenes(case)
+            line.proxy.cut_after(**{way: int(whole * share)})
+            scene.do(store)
+            line.proxy.cut_after()
+            scene.check_done(f"{case} on {kind}: cut after {share:.1%} {way}")
+            scene.drop()
+            store.session.close()
+    assert tried_again(caplog) > 0.6 * len(shares)
+
+
+@pytest.mark.parametrize(("case", "kind"), CASES[:3], ids=str)
+@pytest.mark.parametrize("how", ["frozen", "server stopped", "server killed"])
+def test_the_connection_hangs_or_is_killed(case, kind, how, scenes, tmp_path):
+    """Hanging costs a timeout; locks that the old one holds over there don't stay in the way."""
+    with Line(server(kind)) as line:
+        said = said_in(scenes(case), line)
+
+    def one(number: int) -> None:
+        own = Sshd(tmp_path / f"sshd{number}", programs=KINDS[kind])
+        with own, Line(own) as line:
+            store = line.store(timeout=2.0)
+            assert store.session.abilities
+            scene = scenes(case)
+            with during(Steps(number, lambda: _break(line, how), lost=bool(number % 2))) as steps:
+                scene.do(store, steps)
+            scene.check_done(f"{case}: {how} at {said[number - 1]}, step {number}")
+
+    last = len(said)
+    numbers = [1, last // 2, last - 2, last - 1]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, numbers)) == [None] * 4
+
+
+def _break(line: Line, how: str) -> None:
+    if how == "frozen":
+        line.proxy.freeze()
+        threading.Timer(2.3, line.proxy.thaw).start()
+        return
+    for pid in line.server.connections():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if how == "server killed" else signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("how", ["cut", "frozen", "server stopped"])
+@pytest.mark.parametrize("kind", ["python", "rsync", "plain"])
+@pytest.mark.parametrize("verb", ["publish", "fetch"])
+def test_what_travelled_does_not_travel_again(kind, verb, how, scenes, monkeypatch):
+    monkeypatch.setattr("tests.support.remote_faults.NEW", BIG)
+    with Line(server(kind)) as line:
+        store = line.store(timeout=2.0)
+        assert store.session.abilities
+        scene = scenes(Case(verb))
+        breaking = line.proxy.cut if how == "cut" else lambda: _break(line, how)
+        before = line.proxy.moved()
+        scene.do(store, _At(0.75 * len(BIG), breaking))  # type: ignore[arg-type]
+        after = line.proxy.moved()
+        scene.check_done(f"{verb} on {kind}, {how}")
+    moved = sum(after) - sum(before)
+    assert moved < 1.4 * len(BIG), f"{moved / len(BIG):.2f} times the file"
+
+
+class _At:
+    """Does something once so many bytes were told of."""
+
+    def __init__(self, size: float, do: Callable[[], object]) -> None:
+        self._left, self._do = size, do
+
+    def progress(self, done: int) -> None:
+        due = 0 < self._left <= done
+        self._left -= done
+        if due:
+            self._do()
+
+
+# -- a host that stays away ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+@pytest.mark.parametrize("case", [Case("publish", "known"), Case("fetch", "known"), Case("remove")],
+                         ids=str)  # fmt: skip
+def test_a_host_that_stays_away_is_an_error_in_time(case, how, scenes, monkeypatch):
+    monkeypatch.setattr(session, "_PAUSES", (0.1, 0.2, 0.3))
+    with Line(server()) as line:
+        said = said_in(scenes(case), line)
+        store = line.store(timeout=1.0)
+        assert store.session.abilities
+        scene = scenes(case)
+
+        def leave() -> None:
+            if how == "gone":
+                line.proxy.refuse()
+                line.proxy.cut()
+            else:
+                line.proxy.freeze()
+
+        begin = time.monotonic()
+        kind = HostUnreachable if how == "gone" else PoolSilent
+        with pytest.raises(kind) as caught, during(Steps(len(said) // 2, leave)) as steps:
+            scene.do(store, steps)
+        # a further attempt, each with its timeout, and the end of each connection
+        assert time.monotonic() - begin < 8
+        text = str(caught.value)
+        path = scene.source if case.verb != "publish" else scene.target
+        doing = {"publish": "publishing", "fetch": "fetching", "remove": "removing"}[case.verb]
+        for part in (f"{doing} ", f"lab:{path}", "host lab", "check "):
+            assert part in text, text
+        assert text.count(" failed: ") == 1, text
+        scene.check("while it is away")
+        assert scene.found() == scene.old
+        line.proxy.thaw()
+        line.proxy.allow()
+        scene.do(line.store())
+        scene.check_done("it is back")
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["python", "plain"])
+def test_a_lock_goes_with_its_connection(kind, tmp_path):
+    path = tmp_path / "s.state"
+    put(path, b"content")
+    with Line(server(kind)) as line:
+        for end in (line.proxy.cut, line.kill_programs, lambda: _break(line, "server killed")):
+            store = line.store()
+            with contextlib.suppress(PoolUnreachable), store.lock(str(path), 5):
+                with pytest.raises(LockTimeout, match="over ssh: shell"), locks.hold(str(path), 0):
+                    pass
+                end()
+                free(path)
+            free(path)
+            store.session.close()
+
+
+# -- this process --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ours(monkeypatch) -> Iterator[Callable[[], list[int]]]:
+    """Return what finds the ssh processes of children; they end soon without a user."""
+    with tempfile.TemporaryDirectory(prefix="pool-t-", dir="/tmp") as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        monkeypatch.setattr(login, "PERSIST", 1)
+        try:
+            yield lambda: processes_with(directory)
+        finally:
+            for pid in processes_with(directory):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("case", "kind"), CASES[:3], ids=str)
+def test_this_process_is_killed_at_any_call(case, kind, scenes, ours, tmp_path):
+    with Line(server(kind)) as line:
+
+        def work(scene: Scene) -> Callable[[], object]:
+            def do() -> None:
+                store = line.store()
+                scene.do(store)
+                store.session.close()
+
+            return do
+
+        found = forked.points(work(scenes(case)), tmp_path)
+        chosen = found[:: max(1, len(found) // 14)]
+
+        def one(point: tuple[str, int]) -> bool:
+            scene = scenes(case)
+            scratch = Path(tempfile.mkdtemp(dir=tmp_path))
+            outcome = forked.killed(work(scene), scratch, *point)
+            where = f"{case} on {kind}: killed at {point}"
+            assert outcome.status in (0, -9), outcome
+            scene.check(where)
+            free(scene.source)
+            free(scene.target)
+            scene.do(again)
+            scene.check_done(where)
+            scene.drop()
+            return outcome.status == -9
+
+        again = line.store()
+        died = [one(point) for point in chosen]
+        assert sum(died) > 0.7 * len(chosen), "the sweep mostly missed"
+        again.session.close()
+        gone(line.programs)
+    gone(ours)
+
+
+@pytest.mark.parametrize("kind", ["python", "rsync", "plain"])
+def test_the_next_process_goes_on_where_a_killed_one_was(kind, scenes, ours, monkeypatch):
+    monkeypatch.setattr("tests.support.remote_faults.NEW", BIG)
+    with Line(server(kind)) as line:
+        scene = scenes(Case("publish"))
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                scene.do(line.store(), _At(0.75 * len(BIG), lambda: os.kill(os.getpid(), 9)))  # type: ignore[arg-type]
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+        assert not scene.target.exists() and len(left(scene.directory)) == 1
+        gone(line.programs)
+        before = line.proxy.moved()
+        scene.do(line.store())
+        moved = line.proxy.moved().up - before.up
+        scene.check_done(f"publish on {kind}")
+    assert moved < 0.6 * len(BIG)
+    gone(ours)
