@@ -21,7 +21,7 @@ from avocado_pool_plugin.core import (
     trash,
     vmstate,
 )
-from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, Progress, Tree, count
+from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, SHA256_TREE, Progress, Tree, count
 from avocado_pool_plugin.core.errors import (
     FileChanging,
     HostUnreachable,
@@ -95,7 +95,10 @@ class Publish:
                 sent, stamp = self._send(bulk, source, path, kept, progress)
                 mine = self._verified(source, info, sent, stamp)
                 mine = self._placed(local, path, mine)
-                return mine, self._commit(kept.path, path, mine, sent)
+                changed = self._commit(kept.path, path, mine, sent)
+                if mine.size >= _WORTH_LEAVES:
+                    bulk.release()  # a file that is open there takes room even when it is gone
+                return mine, changed
 
     # -- the source --------------------------------------------------------------------------
 
@@ -229,9 +232,8 @@ class Publish:
             return Basis(look.real)
         with self.view.session.shell() as shell:
             leaves = shell.look([path], leaves=True)[path].leaves
-        if leaves and digest_of_leaves(leaves, peek.stamp.size) == peek.info.digest:
-            return Basis(look.real, peek.stamp, leaves)
-        return Basis(look.real)
+        mine, far = leaves_of(leaves or b"", peek)
+        return Basis(look.real, peek.stamp, mine, far) if mine else Basis(look.real)
 
     # -- into its place ----------------------------------------------------------------------
 
@@ -257,7 +259,7 @@ class Publish:
             records.template(info),
             trash=trash.name_of(look.path),
             fsync=self.here.policy.fsync,
-            leaves=sent.leaves if info.size >= _WORTH_LEAVES else None,
+            leaves=sent.leaves + (sent.far_leaves or b"") if info.size >= _WORTH_LEAVES else None,
             loosened=_loosened(look),
         )
         self.view.forget(look.path)
@@ -291,10 +293,18 @@ def held(shell: Shell, path: str, timeout: float) -> Iterator[None]:
             shell.unlock()
 
 
-def digest_of_leaves(leaves: bytes, size: int) -> str:
-    """Return the digest of a file whose blocks have these digests, empty if they can't be all."""
-    if len(leaves) != LEAF * count(size):
-        return ""
-    tree = Tree(size)
-    tree.put(0, leaves)
-    return tree.digest(ALGORITHM)
+def leaves_of(kept: bytes, peek: Peek) -> tuple[bytes | None, bytes | None]:
+    """
+    Return the digests of a file's blocks, ours and those of the host, each None if not known.
+
+    :param kept: what is kept of both beside the file, ours first
+    :param peek: what is known of the file, whose digest tells whether they are of its content
+    """
+    length = LEAF * count(peek.stamp.size)
+    found = []
+    for algorithm, leaves in ((ALGORITHM, kept[:length]), (SHA256_TREE, kept[length:])):
+        tree = Tree(peek.stamp.size, (algorithm,))
+        tree.put(0, leaves, algorithm)
+        whole = len(leaves) == length and tree.digest(algorithm) == peek.info.by(algorithm)
+        found.append(leaves if whole else None)
+    return found[0], found[1]

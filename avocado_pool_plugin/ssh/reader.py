@@ -11,9 +11,16 @@ from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.core.errors import FileChanging, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh import looks
+from avocado_pool_plugin.ssh import answers
+from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.channel import Channel
-from avocado_pool_plugin.ssh.looks import Found, Look, ShelfLook
+from avocado_pool_plugin.ssh.looks import (
+    Look,
+    ShelfLook,
+    backing_name,
+    backing_path,
+    is_speakable,
+)
 from avocado_pool_plugin.ssh.talk import Abilities, Answer, Talk
 
 #: How many images below those asked for are looked at.
@@ -70,7 +77,7 @@ class Reader:
         """
         answer = self._talk.call("pool_names", directory)
         text = next(text for key, text in answer.fields if key == "names")
-        names = looks.parse_names(text)
+        names = answers.parse_names(text)
         if not names and answer.absent:
             return []
         if names[-1:] != [""]:
@@ -135,7 +142,7 @@ class Reader:
             users,
             overlays,
             self._below(states, overlays),
-            looks.parse_locks(found.texts.get("/proc/locks", b"")),
+            answers.parse_locks(found.texts.get("/proc/locks", b"")),
         )
 
     def clock(self, directory: str) -> int:
@@ -168,7 +175,7 @@ class Reader:
         :raises PoolUnreachable: it can't be read
         """
         answer = self._talk.call("pool_sha256", path)
-        stamps = [looks.parse_status(text)[1].stamp for key, text in answer.fields if key == "s"]
+        stamps = [answers.parse_status(text)[1].stamp for key, text in answer.fields if key == "s"]
         if answer.status and answer.absent and not stamps:
             raise StateMissing(f"{self._talk.where(path)} does not exist; set the state first")
         if answer.status and not answer.absent:
@@ -224,7 +231,7 @@ class Reader:
         named = {
             path: os.path.normpath(os.path.join(os.path.dirname(path), name))
             for path, look in overlays.items()
-            if (name := looks.backing_name(look.header))
+            if (name := backing_name(look.header))
         }
         others = self._glance(name for name in named.values() if name not in states)
         every = others | states
@@ -235,7 +242,7 @@ def _reached(paths: list[str], found: Mapping[str, Look]) -> list[str]:
     """Return the files and all that they stand on, as far as it was looked at, and one further."""
     reached = list(paths)
     for path in reached:
-        below = looks.backing_path(found[path]) if path in found else ""
+        below = backing_path(found[path]) if path in found else ""
         if below and below not in reached and len(reached) < len(paths) + _DEPTH:
             reached.append(below)
     return reached
@@ -246,7 +253,7 @@ def _is_file(path: str) -> bool:
 
 
 def _is_sound(path: str) -> bool:
-    return path.startswith("/") and looks.is_speakable(path)
+    return path.startswith("/") and is_speakable(path)
 
 
 def _users(texts: Mapping[str, bytes]) -> _Users:

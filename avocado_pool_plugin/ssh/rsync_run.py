@@ -18,8 +18,8 @@ _RECEIVED = re.compile(r"Total bytes received: (\d+)")
 _FULL = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT}
 #: The last lines that it says are kept.
 _KEPT = 40
-#: Its exit status for a connection on which nothing moves.
-_SILENT = (30, 35)
+#: What it says when nothing moves; its exit status may be that of its ssh.
+_SILENT = re.compile("io timeout after|timeout in data")
 #: Seconds between looks at whether it has ended without its ssh.
 _LOOK = 0.5
 
@@ -51,7 +51,7 @@ class Outcome:
     @property
     def silent(self) -> bool:
         """Whether nothing moved for too long."""
-        return self.status in _SILENT
+        return any(map(_SILENT.search, self.lines))
 
     def _number(self, pattern: re.Pattern[str]) -> int:
         return next((int(m[1]) for line in self.lines if (m := pattern.match(line))), 0)

@@ -12,8 +12,8 @@ from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.errors import LockTimeout
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.core.trash import KEEP
+from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.channel import Channel
-from avocado_pool_plugin.ssh.looks import Found
 from avocado_pool_plugin.ssh.reader import CANT_WRITE, Reader
 from avocado_pool_plugin.ssh.talk import Abilities
 

@@ -16,8 +16,9 @@ from avocado_pool_plugin.core.errors import (
     PoolUnreachable,
     SpaceMissing,
 )
-from avocado_pool_plugin.ssh import looks
+from avocado_pool_plugin.ssh import answers
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.looks import is_speakable
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -86,24 +87,24 @@ class Answer:
     @property
     def absent(self) -> bool:
         """Whether tools complained, and about nothing else than that something is not there."""
-        lines = looks.complaints(self.said)
-        return bool(lines) and all(map(looks.is_of_absence, lines))
+        lines = answers.complaints(self.said)
+        return bool(lines) and all(map(answers.is_of_absence, lines))
 
     @property
     def absences(self) -> int:
         """How often tools complained that something is not there."""
-        return sum(map(looks.is_of_absence, looks.complaints(self.said)))
+        return sum(map(answers.is_of_absence, answers.complaints(self.said)))
 
     @property
     def trouble(self) -> str:
         """What tools complained about besides files that are not there, empty for nothing."""
-        lines = looks.complaints(self.said)
-        return next((line for line in reversed(lines) if not looks.is_of_absence(line)), "")
+        lines = answers.complaints(self.said)
+        return next((line for line in reversed(lines) if not answers.is_of_absence(line)), "")
 
     @property
     def cause(self) -> str:
         """Why the command failed, as far as it said so."""
-        lines = looks.complaints(self.said) or [line for line in self.said if line.strip()]
+        lines = answers.complaints(self.said) or [line for line in self.said if line.strip()]
         return self.trouble or (lines[-1] if lines else f"exit status {self.status}")
 
 
@@ -228,7 +229,7 @@ def _quoted(arg: str | bytes | int) -> bytes:
         return b"'" + arg.replace(b"'", b"'\"'\"'") + b"'"
     if isinstance(arg, int):
         return b"%d" % arg
-    if not looks.is_speakable(arg):
+    if not is_speakable(arg):
         raise NameRefused(f"{arg!r} holds control characters and can't be told to another host")
     return os.fsencode(shlex.quote(arg))
 

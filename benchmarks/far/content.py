@@ -133,7 +133,7 @@ class _Kind:
             {
                 "ours": Contender(lambda: work(move), new),
                 "live": Contender(lambda: work(move), live),
-                "hasty": Contender(lambda: work(hasty), new),
+                **({"hasty": Contender(lambda: work(hasty), new)} if self.aimed else {}),
                 **{name: Contender(copy.run, self.clear) for name, copy in others.items()},
                 **peer,
             },
@@ -141,7 +141,9 @@ class _Kind:
         )
         best = min(others, key=lambda name: found[name].median)
         times = ratio(found["ours"], found[best])
-        hurried = {"ours": found["hasty"], **{name: copy.hasty for name, copy in others.items()}}
+        hurried = {name: copy.hasty for name, copy in others.items()}
+        if self.aimed:
+            hurried = {"ours": found["hasty"], **hurried}
         parts = [
             f"{times:.2f} x {best}",
             f"with a live session {found['live']}, {ratio(found['live'], found[best]):.2f} x",

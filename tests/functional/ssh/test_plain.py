@@ -158,6 +158,7 @@ class After:
 @example(spots={0: "byte"}, size=1)
 @example(spots={MIB - 1: "more"}, size=2 * MIB)
 @example(spots={}, size=3 * MIB + 7)
+@example(spots={800_000: "much", MIB + 200_000: "much"}, size=3 * MIB)
 def test_there_and_back(lab, tmp_path, spots, size):
     source, part, target = spotted(tmp_path / "s", size, spots), tmp_path / "p", tmp_path / "t"
     part.unlink(missing_ok=True)
@@ -409,9 +410,13 @@ def test_stopped_and_killed(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             kill(lab)
     with plain() as lab:
+        with pytest.raises(StateMissing):
+            lab.digest(str(tmp_path / "absent"))
+        assert lab.usable
         kill(lab)
         with pytest.raises(HostUnreachable, match="host lab broke"):
             lab.digest(str(source))
+        assert not lab.usable
 
 
 def test_a_full_disk_over_there(tmp_path):
@@ -508,6 +513,16 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, how):
         download(lab, path, tmp_path / "target", progress=After(MIB, change))
     with plain() as lab:
         check_received(download(lab, path, tmp_path / "target"), path, tmp_path / "target")
+
+
+def test_a_large_file_that_becomes_short_while_it_is_read(tmp_path):
+    """Not all that was asked for comes then, and nobody waits for it."""
+    path = made(tmp_path / "path", 200 * MIB, {})
+    change = After(MIB, lambda: os.truncate(path, 3 * MIB))
+    told: list[int] = []
+    with plain() as lab, pytest.raises(FileChanging, match="became shorter while it was read"):
+        download(lab, path, tmp_path / "target", progress=lambda n: (change(n), told.append(n)))
+    assert sum(told) < 200 * MIB
 
 
 @pytest.mark.parametrize("to", [2 * MIB, 12 * MIB])

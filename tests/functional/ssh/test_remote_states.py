@@ -302,6 +302,9 @@ def test_a_host_that_is_gone_is_one_mirror_that_fails(lab, tmp_path, caplog):
     assert holds(lab.shared("a"), 3)
     with pytest.raises(HostUnreachable, match="gone"):
         show(far, **mirrors)
+    with pytest.raises(HostUnreachable, match=r"is gone from .* but may be left in gone:/x"):
+        unset(far, "a", **mirrors)
+    assert not lab.shared("a").exists() and not far.state("a").exists()
     with pytest.raises(HostUnreachable, match="gone"):
         get(lab.elsewhere("empty"), "nowhere", **mirrors)
 

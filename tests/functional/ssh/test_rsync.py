@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avocado_pool_plugin.core.copy import allocated
-from avocado_pool_plugin.core.errors import HostUnreachable, PoolSilent, SpaceMissing
+from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolSilent, SpaceMissing
 from avocado_pool_plugin.ssh.bulk import Basis
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.login import Connection
 from avocado_pool_plugin.ssh.rsync import Rsync
+from avocado_pool_plugin.ssh.rsync_run import run
 from tests.functional.ssh.test_plain import (
     GRID,
     SIZES,
@@ -194,7 +195,7 @@ def test_odd_names(lab, tmp_path, name):
 def test_settings_of_users_do_not_matter(lab, tmp_path, versions, monkeypatch):
     old, new = versions
     monkeypatch.setenv("RSYNC_PARTIAL_DIR", "elsewhere")
-    monkeypatch.setenv("RSYNC_OLD_ARGS", "2")
+    monkeypatch.setenv("RSYNC_CHECKSUM_LIST", "none such")
     monkeypatch.setenv("RSYNC_RSH", "false")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     sent = upload(lab, new, tmp_path / "part", Basis(str(old)))
@@ -305,7 +306,7 @@ def test_a_connection_that_breaks(tmp_path, versions):
 def test_a_connection_on_which_nothing_moves(tmp_path, versions):
     need_programs("rsync")
     old, new = versions
-    hanging = program(tmp_path / "ssh", f"exec sleep 1000 <'{tmp_path}/ssh'")
+    hanging = program(tmp_path / "ssh", f"exec sleep 1000 3<'{tmp_path}/ssh'")
     since = time.monotonic()
     with Lab(hanging, timeout=1) as lab:
         with pytest.raises(PoolSilent, match=r"part can't be written: rsync moved nothing for 1 s"):
@@ -313,6 +314,25 @@ def test_a_connection_on_which_nothing_moves(tmp_path, versions):
         assert not lab.usable
     assert time.monotonic() - since < 15
     assert eventually(lambda: not running("sleep", str(tmp_path)))
+
+
+@pytest.mark.parametrize("status", ["ends", "is interrupted"])
+def test_what_rsync_started_ends_with_it(tmp_path, status):
+    program(tmp_path / "ssh", f"exec sleep 1000 3<'{tmp_path}/ssh'")
+    end = "echo; exit 7" if status == "ends" else "echo '1000 5%'; wait"
+    command = ["sh", "-c", f"'{tmp_path}/ssh' & {end}"]
+    if status == "ends":
+        assert run(command, (), lambda done: None).status == 7
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(command, (), lambda done: interrupt())
+    assert eventually(lambda: not running("sleep", str(tmp_path)))
+
+
+def test_a_file_that_changes_while_it_is_read(ssh, versions):
+    old, new = versions
+    with Lab(ssh) as lab, pytest.raises(FileChanging, match=r"host lab:.*/new"):
+        download(lab, new, old, basis=True, progress=After(1, lambda: os.utime(new)))
 
 
 @pytest.mark.parametrize("more", [2 * MIB, 30 * MIB])
