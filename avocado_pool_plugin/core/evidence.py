@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from avocado_pool_plugin.core.digest import ALGORITHM
-from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
+from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
+from avocado_pool_plugin.core.seen import Seen
 
 
 @dataclass(frozen=True)

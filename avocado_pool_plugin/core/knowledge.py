@@ -6,7 +6,7 @@ import stat as statmod
 import time
 from dataclasses import dataclass, replace
 
-from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core import durable, layout, records, seen
 from avocado_pool_plugin.core.digest import Progress, digest_fd
 from avocado_pool_plugin.core.errors import (
     FileChanging,
@@ -16,7 +16,8 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.core.evidence import Peek, adopted, match, weigh
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
+from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
+from avocado_pool_plugin.core.seen import Seen
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -41,7 +42,7 @@ class _Beside:
         return records.read_candidates(self.path)
 
     def seen(self) -> list[Seen]:
-        return records.read_seen(self.path, self.seen_dir)
+        return seen.read_seen(self.path, self.seen_dir)
 
 
 def resolve(path: str) -> str:
@@ -135,14 +136,14 @@ def identify_working(path: str, seen_dir: str | None) -> FileInfo | None:
         stamp = _stamp(path)
         if stamp is None:
             return None
-        known = records.read_seen_away(path, seen_dir)
+        known = seen.read_seen_away(path, seen_dir)
         if known and known.stamp == stamp:
             return FileInfo(stamp.size, known.digest)
         found = read_digest(path, None)
         if found is not None:
             digest, stamp = found
             old = time.time_ns() - _OLD > stamp.ctime_ns
-            records.write_seen_away(path, Seen(digest, "", stamp if old else None), seen_dir)
+            seen.write_seen_away(path, Seen(digest, "", stamp if old else None), seen_dir)
             return FileInfo(stamp.size, digest)
     raise FileChanging(f"{path} is being written to; wait until that is done")
 
@@ -205,7 +206,7 @@ def _adopt(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileIn
 def remember(path: str, digest: str, generation: str, stamp: Stamp, seen_dir: str | None) -> None:
     """Keep the digest of a file for later readers."""
     trusted = stamp if _trusted(path, stamp) else None
-    records.write_seen(path, Seen(digest, generation, trusted), seen_dir)
+    seen.write_seen(path, Seen(digest, generation, trusted), seen_dir)
 
 
 def _trusted(path: str, stamp: Stamp) -> bool:

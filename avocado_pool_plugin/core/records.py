@@ -1,19 +1,15 @@
 """
-What is known about a state's file: records by those who made it, knowledge by those who read it.
+What a state's file must contain, as those say who made it.
 
-A *record* says what a file must contain; only a writer makes it. It is at ``.pool/<file>.json``
+A *record* is made by a writer only. It is at ``.pool/<file>.json``
 or, while a writer is between renaming the file and committing, at ``.pool/<file>.next-*``; a file
 true to any of them is good. So old and new are both good while one replaces the other, even
 with several writers and no lock (docs/decisions/0002-records-and-knowledge.md).
 
-*Seen* is what a reader found: which digest a file had under which stamp, which digest a generation
-has. Such facts stay true for ever, so readers overwrite each other without harm and never touch a
-record.
+What readers find out is kept apart from records, see seen.py.
 """
 
-import contextlib
 import glob
-import hashlib
 import json
 import logging
 import os
@@ -112,15 +108,6 @@ class Record:
     stamp: Stamp | None = None
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A reader's knowledge: this stamp (if trusted) and this generation have this digest."""
-
-    digest: str
-    generation: str
-    stamp: Stamp | None
-
-
 def _split(*digests: str | None) -> dict[str, str]:
     return {one.partition(":")[0]: one.partition(":")[2] for one in digests if one}
 
@@ -188,7 +175,8 @@ def _damaged(text: bytes | None) -> bool:
         return True
 
 
-def _read(path: str) -> bytes | None:
+def read_small(path: str) -> bytes | None:
+    """Return what is in a small file of ours, None if there is none."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -200,13 +188,13 @@ def _read(path: str) -> bytes | None:
 
 def read_record(path: str) -> Record | None:
     """Return the committed record of a file."""
-    text = _read(layout.record_path(path))
+    text = read_small(layout.record_path(path))
     return decode(text) if text is not None else None
 
 
 def read_pending(path: str) -> list[Record]:
     """Return the records of writers of a file that did not commit, newest name last."""
-    found = [decode(_read(name) or b"") for name in pending_names(path)]
+    found = [decode(read_small(name) or b"") for name in pending_names(path)]
     return [record for record in found if record is not None]
 
 
@@ -253,7 +241,7 @@ def adopt(path: str, record: Record) -> bool:
     name = layout.record_path(path)
     try:
         durable.make_meta(path, fsync=False)
-        if not durable.create_whole(name, encode(record)) and _damaged(_read(name)):
+        if not durable.create_whole(name, encode(record)) and _damaged(read_small(name)):
             durable.write_whole(name, encode(record), fsync=False)
     except (PoolUnreachable, OSError) as error:
         # knowledge spares reading; not to have it is no failure of what was asked for
@@ -266,61 +254,3 @@ def drop_records(path: str) -> None:
     """Forget everything about a file that is gone."""
     for name in [layout.record_path(path), layout.seen_path(path), *pending_names(path)]:
         durable.unlink(name)
-
-
-def _away(path: str, seen_dir: str) -> str:
-    key = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
-    return os.path.join(seen_dir, f"{key}.json")
-
-
-def read_seen(path: str, seen_dir: str | None) -> list[Seen]:
-    """Return what readers know about a file, beside it and on this host."""
-    beside = _load_seen(layout.seen_path(path))
-    away = read_seen_away(path, seen_dir)
-    return [seen for seen in (beside, away) if seen]
-
-
-def read_seen_away(path: str, seen_dir: str | None) -> Seen | None:
-    """Return what this host's readers know about a file."""
-    return _load_seen(_away(path, seen_dir)) if seen_dir else None
-
-
-def _load_seen(name: str) -> Seen | None:
-    return decode_seen(_read(name) or b"")
-
-
-def decode_seen(text: bytes) -> Seen | None:
-    """Return what a reader noted, None if it is damaged."""
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        data = json.loads(text)
-        stamp = Stamp(**data["stamp"]) if data["stamp"] else None
-        return Seen(data["digest"], data["generation"], stamp)
-    return None
-
-
-def encode_seen(seen: Seen) -> bytes:
-    """Return what a reader notes."""
-    return json.dumps(asdict(seen)).encode()
-
-
-def write_seen(path: str, seen: Seen, seen_dir: str | None) -> None:
-    """Keep what was found out about a file: beside it, else on this host, else not at all."""
-    if not _try_write(layout.seen_path(path), seen):
-        write_seen_away(path, seen, seen_dir)
-
-
-def write_seen_away(path: str, seen: Seen, seen_dir: str | None) -> None:
-    """Keep what was found out about a file on this host."""
-    if seen_dir:
-        _try_write(_away(path, seen_dir), seen)
-
-
-def _try_write(name: str, seen: Seen) -> bool:
-    try:
-        durable.make_dirs(os.path.dirname(name), fsync=False)
-        durable.write_whole(name, encode_seen(seen), fsync=False)
-    except (PoolUnreachable, OSError) as error:
-        # knowledge spares reading; not to have it is no failure of what was asked for
-        LOG.debug("%s can't be written: %s", name, error)
-        return False
-    return True

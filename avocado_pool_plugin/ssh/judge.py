@@ -11,14 +11,14 @@ import logging
 import os
 from dataclasses import replace
 
-from avocado_pool_plugin.core import durable, evidence, knowledge, layout, records
+from avocado_pool_plugin.core import durable, evidence, knowledge, layout, records, seen
 from avocado_pool_plugin.core.copy import require_space
 from avocado_pool_plugin.core.digest import ALGORITHM, digest_fd
 from avocado_pool_plugin.core.errors import FileChanging, FileCorrupt, PoolUnreachable
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.records import FileInfo, Record, Seen, Stamp
+from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
 from avocado_pool_plugin.ssh.looks import Look
 from avocado_pool_plugin.ssh.view import View
 
@@ -182,9 +182,9 @@ class Judge:
         """Keep our digest of a file for later readers."""
         if info.digest is None or info.by(ALGORITHM) is None:
             return
-        seen = Seen(info.digest, info.generation, self._trusted(look, stamp))
-        if not self._write(layout.seen_path(look.real), records.encode_seen(seen)):
-            records.write_seen_away(self.view.away(look.real), seen, self.view.seen_dir)
+        noted = seen.Seen(info.digest, info.generation, self._trusted(look, stamp))
+        if not self._write(layout.seen_path(look.real), seen.encode_seen(noted)):
+            seen.write_seen_away(self.view.away(look.real), noted, self.view.seen_dir)
         self.view.forget(look.path)
 
     def _adopt(self, look: Look, digest: str, stamp: Stamp) -> FileInfo:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from avocado_pool_plugin.core import chain, evidence, qcow2, records
+from avocado_pool_plugin.core import chain, evidence, qcow2, records, seen
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing, StateNeeded
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.qcow2 import Header
-from avocado_pool_plugin.core.records import FileInfo, Record, Seen
+from avocado_pool_plugin.core.records import FileInfo, Record
+from avocado_pool_plugin.core.seen import Seen
 from avocado_pool_plugin.ssh import glance
 from avocado_pool_plugin.ssh.looks import Look
 from avocado_pool_plugin.ssh.session import Session
@@ -36,8 +37,8 @@ class Written:
 
     def seen(self) -> list[Seen]:
         """Return what readers know."""
-        beside = records.decode_seen(self.look.seen) if self.look.seen else None
-        return [seen for seen in (beside, self.away) if seen]
+        beside = seen.decode_seen(self.look.seen) if self.look.seen else None
+        return [noted for noted in (beside, self.away) if noted]
 
 
 class View:
@@ -118,7 +119,7 @@ class View:
 
     def written(self, look: Look) -> Written:
         """Return all that is written about a file."""
-        return Written(look, records.read_seen_away(self.away(look.real), self.seen_dir))
+        return Written(look, seen.read_seen_away(self.away(look.real), self.seen_dir))
 
     def peek(self, path: str) -> Peek | None:
         """

@@ -64,13 +64,14 @@ def quick(monkeypatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def scenes(tmp_path, templates) -> Callable[[Case], Scene]:
+def scenes(file_systems, templates) -> Iterator[Callable[[Case], Scene]]:
     """Return what makes a scene in a directory of its own."""
+    with tempfile.TemporaryDirectory(dir=file_systems["tmpfs"]) as directory:
 
-    def make(case: Case) -> Scene:
-        return Scene(case, Path(tempfile.mkdtemp(dir=tmp_path)), templates)
+        def make(case: Case) -> Scene:
+            return Scene(case, Path(tempfile.mkdtemp(dir=directory)), templates)
 
-    return make
+        yield make
 
 
 def said_in(scene: Scene, line: Line) -> list[str]:
@@ -96,16 +97,17 @@ def test_programs_over_there_die_at_any_step(case, kind, scenes, caplog):
         said = said_in(scenes(case), line)
         store = line.store()
         assert store.session.abilities
-        points = [(number, lost) for number, what in enumerate(said, 1)
-                  for lost in ((False,) if what == "content" else (False, True))]  # fmt: skip
-        for number, lost in points[:: 1 if kind == "python" else 2]:
+        points = [
+            (number, bool(number % 2) and what != "content") for number, what in enumerate(said, 1)
+        ][:: 1 if kind == "python" else 2]
+        for number, lost in points:
             where = f"{case} on {kind}: {said[number - 1]}, step {number}, answer lost: {lost}"
             scene = scenes(case)
             with during(Steps(number, line.kill_programs, lost)) as steps:
                 scene.do(store, steps)
             scene.check_done(where)
             scene.drop()
-        assert tried_again(caplog) > len(points[:: 1 if kind == "python" else 2]) * 0.6
+        assert tried_again(caplog) > 0.6 * len(points)
         assert store.session.alive, "one login was enough"
 
 
@@ -115,7 +117,7 @@ def test_programs_over_there_die_at_any_step(case, kind, scenes, caplog):
 @pytest.mark.parametrize(("case", "kind"), CASES[:4], ids=str)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_the_connection_is_cut_after_any_byte(case, kind, way, scenes, caplog):
-    shares = (0.05, 0.3, 0.5, 0.8, 0.97, 0.995)
+    shares = (0.1, 0.6, 0.97) if kind == "python" else (0.4, 0.995)
     with Line(server(kind)) as line:
         dry = line.store()
         assert dry.session.abilities
@@ -135,8 +137,18 @@ def test_the_connection_is_cut_after_any_byte(case, kind, way, scenes, caplog):
     assert tried_again(caplog) > 0.6 * len(shares)
 
 
-@pytest.mark.parametrize(("case", "kind"), CASES[:3], ids=str)
-@pytest.mark.parametrize("how", ["frozen", "server stopped", "server killed"])
+@pytest.mark.parametrize(
+    ("case", "kind", "how"),
+    [
+        (*CASES[0], "server stopped"),
+        (*CASES[0], "frozen"),
+        (*CASES[1], "server stopped"),
+        (*CASES[2], "frozen"),
+        (*CASES[2], "server killed"),
+        (*CASES[4], "server stopped"),
+    ],
+    ids=str,
+)
 def test_the_connection_hangs_or_is_killed(case, kind, how, scenes, tmp_path):
     """Hanging costs a timeout; locks that the old one holds over there don't stay in the way."""
     with Line(server(kind)) as line:
@@ -153,24 +165,36 @@ def test_the_connection_hangs_or_is_killed(case, kind, how, scenes, tmp_path):
             scene.check_done(f"{case}: {how} at {said[number - 1]}, step {number}")
 
     last = len(said)
-    numbers = [1, last // 2, last - 2, last - 1]
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(one, numbers)) == [None] * 4
+    numbers = [last // 2, last - 2, last - 1]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(one, numbers)) == [None] * 3
 
 
 def _break(line: Line, how: str) -> None:
     if how == "frozen":
         line.proxy.freeze()
         threading.Timer(2.3, line.proxy.thaw).start()
-        return
-    for pid in line.server.connections():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL if how == "server killed" else signal.SIGSTOP)
+    elif how == "server stopped":
+        line.stop_connections()
+    else:
+        line.server.kill_connections()
 
 
-@pytest.mark.parametrize("how", ["cut", "frozen", "server stopped"])
-@pytest.mark.parametrize("kind", ["python", "rsync", "plain"])
-@pytest.mark.parametrize("verb", ["publish", "fetch"])
+@pytest.mark.parametrize(
+    ("verb", "kind", "how"),
+    [
+        ("publish", "python", "cut"),
+        ("publish", "python", "server stopped"),
+        ("publish", "rsync", "server stopped"),
+        ("publish", "plain", "cut"),
+        ("publish", "plain", "frozen"),
+        ("publish", "plain", "server stopped"),
+        ("fetch", "python", "cut"),
+        ("fetch", "python", "frozen"),
+        ("fetch", "rsync", "cut"),
+        ("fetch", "plain", "cut"),
+    ],
+)
 def test_what_travelled_does_not_travel_again(kind, verb, how, scenes, monkeypatch):
     monkeypatch.setattr("tests.support.remote_faults.NEW", BIG)
     with Line(server(kind)) as line:
@@ -203,8 +227,7 @@ class _At:
 
 
 @pytest.mark.parametrize("how", ["gone", "silent"])
-@pytest.mark.parametrize("case", [Case("publish", "known"), Case("fetch", "known"), Case("remove")],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("case", [Case("publish", "known"), Case("fetch", "known")], ids=str)
 def test_a_host_that_stays_away_is_an_error_in_time(case, how, scenes, monkeypatch):
     monkeypatch.setattr(session, "_PAUSES", (0.1, 0.2, 0.3))
     with Line(server()) as line:
@@ -267,7 +290,7 @@ def ours(monkeypatch) -> Iterator[Callable[[], list[int]]]:
     """Return what finds the ssh processes of children; they end soon without a user."""
     with tempfile.TemporaryDirectory(prefix="pool-t-", dir="/tmp") as directory:
         monkeypatch.setattr(tempfile, "tempdir", directory)
-        monkeypatch.setattr(login, "PERSIST", 1)
+        monkeypatch.setattr(login, "PERSIST", 5)
         try:
             yield lambda: processes_with(directory)
         finally:
@@ -288,7 +311,7 @@ def test_this_process_is_killed_at_any_call(case, kind, scenes, ours, tmp_path):
             return do
 
         found = forked.points(work(scenes(case)), tmp_path)
-        chosen = found[:: max(1, len(found) // 14)]
+        chosen = found[:: max(1, len(found) // 10)]
 
         def one(point: tuple[str, int]) -> bool:
             scene = scenes(case)

@@ -53,6 +53,8 @@ class Line:
 
     def __exit__(self, *_: object) -> None:
         self.proxy.thaw()
+        for pid in self.server.connections():
+            _signal(pid, signal.SIGCONT)
         for one in self._sessions:
             one.close()
         self.proxy.stop()
@@ -76,9 +78,18 @@ class Line:
         """Kill them; return how many there were."""
         found = self.programs()
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _signal(pid, signal.SIGKILL)
         return len(found)
+
+    def stop_connections(self) -> None:
+        """Let connections hang over there until the context ends; new ones can be made."""
+        for pid in self.server.connections():
+            _signal(pid, signal.SIGSTOP)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def children(pid: int) -> list[int]:
@@ -247,7 +258,7 @@ class Scene:
             assert not self.source.exists(), where
         else:
             assert self.found() == self.new, where
-        assert left(self.directory) == [], where
+        assert left(self.directory) == [], f"{where}: {left(self.directory)}"
         free(self.source)
         free(self.target)
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from avocado_pool_plugin.core import layout, records, users
+from avocado_pool_plugin.core import layout, records, seen, users
 from avocado_pool_plugin.core.errors import (
     FileChanging,
     NameRefused,
@@ -25,7 +25,7 @@ from avocado_pool_plugin.core.errors import (
     StateMissing,
 )
 from avocado_pool_plugin.core.qcow2 import in_use
-from avocado_pool_plugin.core.records import Seen
+from avocado_pool_plugin.core.seen import Seen
 from avocado_pool_plugin.ssh.looks import Look
 from tests.support import images
 from tests.support.places import local_store, put, put_image
@@ -51,7 +51,7 @@ def known(path: Path, content: bytes = b"content") -> Path:
     record = records.read_record(str(path))
     records.write_pending(str(path), replace(record, stamp=None), fsync=False)
     records.write_pending(str(path), record, fsync=False)
-    records.write_seen(str(path), Seen("b3t1m:00", "generation", stamp_of(path)), None)
+    seen.write_seen(str(path), Seen("b3t1m:00", "generation", stamp_of(path)), None)
     Path(layout.leaves_path(str(path))).write_bytes(bytes(range(256)) * 9)
     return path
 

@@ -5,7 +5,6 @@ from avocado.core import exceptions
 
 from avocado_pool_plugin.core.errors import (
     BackendUnknown,
-    LocationRefused,
     NameRefused,
     SettingRefused,
     StateNeeded,
@@ -24,8 +23,8 @@ from tests.support.vms import holds, write
         ({"push_state_images": "s", "push_mode": "x"}, exceptions.TestError),
         ({"pop_state_images": "s", "pop_mode": "fa"}, exceptions.TestError),
         ({"unset_state_images": "s", "unset_mode": "ai"}, exceptions.TestError),
-        ({"set_state_images": "s", "set_location": "host:/x"}, LocationRefused),
         ({"set_state_images": "s", "set_location": "x"}, SettingRefused),
+        ({"set_state_images": "s", "set_location": "h:/x", "nets_shell_port": "a"}, SettingRefused),
         ({"set_state_images": "s", "set_cascade": "perhaps"}, SettingRefused),
         ({"set_state_images": "s", "update_pool_timeout": "soon"}, SettingRefused),
         ({"set_state_images": "s", "states_images": "tape"}, BackendUnknown),
