@@ -88,7 +88,7 @@ pool_end_of() {
 # Say now and then that something goes on, until pool_still: MOST [FD]
 # MOST: how often at most; FD: only if more was read from there meanwhile
 pool_beats() {
-    pool_beating "$@" 9>&- &
+    pool_beating "$@" &
     pool_beater=$!
 }
 
@@ -99,6 +99,8 @@ pool_still() {
 }
 
 pool_beating() {
+    # for good: what is closed for a function only is kept elsewhere meanwhile
+    exec 9>&-
     pool_left=$1
     pool_was=
     while [ "$pool_left" -gt 0 ]; do

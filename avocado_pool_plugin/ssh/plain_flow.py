@@ -69,12 +69,10 @@ class Content:
 
     def digests(self) -> dict[str, str]:
         """Return the digests of the whole file by algorithm."""
-        return {
-            name: f"{SHA256}:{self.sha256(self._size)}"
-            if name == SHA256
-            else self.tree.digest(name)
-            for name in self._names
-        }
+        found = {name: self.tree.digest(name) for name in self._names if name != SHA256}
+        if SHA256 in self._names:
+            found[SHA256] = f"{SHA256}:{self.sha256(self._size)}"
+        return found
 
     def read(self, fd: int, first: int, last: int) -> int:
         """Take in some blocks of an open file; return how many bytes of them are no holes."""
@@ -102,8 +100,7 @@ class Outgoing:
     """
 
     def __init__(self, far: Far, source: int, size: int, progress: Progress | None) -> None:
-        self.far = far
-        self.source, self.size = source, size
+        self.far, self.source, self.size = far, source, size
         self.content = Content(size, (), whole=True)
         self.tell = progress or (lambda done: None)
         #: Bytes that travelled.
@@ -199,8 +196,7 @@ class Incoming:
     def __init__(
         self, far: Far, target: int, size: int, algorithms: Sequence[str], progress: Progress | None
     ) -> None:
-        self.far = far
-        self.target, self.size = target, size
+        self.far, self.target, self.size = far, target, size
         self.content = Content(size, algorithms, whole=False)
         #: Bytes that travelled.
         self.moved = 0

@@ -174,20 +174,22 @@ class Publish:
         real = self.view.look(path).real
         directory = layout.meta_dir(real)
         with self.view.session.shell() as shell:
-            shell.prepare(real, fsync=self.here.policy.fsync)
-            self._sweep(shell, os.path.dirname(real))
-            _, free = shell.space(directory)
-            begun = shell.look([part])[part].allocated
+            free, begun = shell.make_room(real, part, fsync=self.here.policy.fsync)
+            if self._sweep(shell, os.path.dirname(real)):
+                _, free = shell.space(directory)
         needed = max(0, copy.allocated(source) - begun)
         copy.require_room(self.view.title(directory), free, needed, f"a copy of {source}")
 
-    def _sweep(self, shell: Shell, directory: str) -> None:
-        """Remove what no attempt went on with for long."""
+    def _sweep(self, shell: Shell, directory: str) -> bool:
+        """Remove what no attempt went on with for long; return whether there was any."""
         swept = self.view.session.swept
-        if directory not in swept:
-            swept.add(directory)
-            for old in shell.sweep(directory, resume.KEEP):
-                LOG.info("removed %s, which a transfer left long ago", self.view.title(old))
+        if directory in swept:
+            return False
+        swept.add(directory)
+        removed = shell.sweep(directory, resume.KEEP)
+        for old in removed:
+            LOG.info("removed %s, which a transfer left long ago", self.view.title(old))
+        return bool(removed)
 
     @contextlib.contextmanager
     def _kept(self, part: str) -> Iterator["_Part"]:
@@ -239,7 +241,8 @@ class Publish:
 
     def _commit(self, part: str, path: str, info: FileInfo, sent: Sent) -> bool:
         """Make the file visible; return False if somebody else put the same there meanwhile."""
-        with self.view.session.shell() as shell, held(shell, path, self.here.policy.timeout):
+        timeout = self.here.policy.timeout
+        with self.view.session.shell() as shell, held(shell, path, timeout, look=True):
             self.view.forget(path)
             look = shell.look([path])[path]
             peek = self.view.weigh(look)
@@ -262,7 +265,7 @@ class Publish:
             leaves=sent.leaves + (sent.far_leaves or b"") if info.size >= _WORTH_LEAVES else None,
             loosened=_loosened(look),
         )
-        self.view.forget(look.path)
+        self.view.keep(shell.look([look.path]))
 
 
 def _loosened(look: Look) -> bytes | None:
@@ -274,10 +277,11 @@ def _loosened(look: Look) -> bytes | None:
 
 
 @contextlib.contextmanager
-def held(shell: Shell, path: str, timeout: float) -> Iterator[None]:
+def held(shell: Shell, path: str, timeout: float, look: bool = False) -> Iterator[None]:
     """
     Hold the lock of a file over there.
 
+    :param look: have what lies about it looked at, to be told by the shell's next call
     :raises LockTimeout: someone else held it all the time; the text says who
     """
     if locks.skip():
@@ -285,7 +289,7 @@ def held(shell: Shell, path: str, timeout: float) -> Iterator[None]:
         return
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     holder = f"host {socket.gethostname()}, process {os.getpid()}, since {since}"
-    shell.lock(path, timeout, holder)
+    shell.lock(path, timeout, holder, look)
     try:
         yield
     finally:

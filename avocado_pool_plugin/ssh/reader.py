@@ -25,6 +25,8 @@ from avocado_pool_plugin.ssh.talk import Abilities, Answer, Talk
 
 #: How many images below those asked for are looked at.
 _DEPTH = 200
+#: What is looked at of a file.
+_ALL = "pending json seen header"
 _CANT_LIST, CANT_READ, CANT_WRITE = "can't be listed", "can't be read", "can't be written"
 #: By state the registrations of working overlays on it: path and content of each.
 _Users = Mapping[str, tuple[tuple[str, bytes], ...]]
@@ -94,7 +96,7 @@ class Reader:
         :param leaves: the digests of their blocks, which may be MiBs, are wanted as well
         :raises PoolUnreachable: something is there and can't be read
         """
-        what = "pending json seen header" + " leaves" * leaves
+        what = _ALL + " leaves" * leaves
         found: dict[str, Look] = {}
         asked = list(dict.fromkeys(paths))
         wanted = asked
@@ -104,6 +106,10 @@ class Reader:
             # what was guessed over there may be wrong
             wanted = [path for path in reached if path not in found]
         return {path: found[path] for path in reached} if asked else {}
+
+    def look_ahead(self, path: str) -> None:
+        """Ask what lies over there about a file, for :meth:`look` to tell as the next call."""
+        self._talk.post("pool_look", "no", _ALL, path)
 
     def linked(self, path: str) -> bool:
         """Tell whether there is a link, to whatever or nothing."""

@@ -103,8 +103,10 @@ def _lines(process: "subprocess.Popen[bytes]", fd: int) -> Iterator[bytes]:
     """Yield what rsync says until it ends, even if its ssh does not."""
     rest = b""
     while True:
-        if not select.select([fd], [], [], _LOOK)[0]:
-            if process.poll() is not None:
+        # in this order: what it said just before its end is still to be read
+        ended = process.poll() is not None
+        if not select.select([fd], [], [], 0 if ended else _LOOK)[0]:
+            if ended:
                 return
             continue
         said = os.read(fd, 1 << 16)

@@ -42,7 +42,7 @@ class Shell(Reader):
 
     # -- locks -------------------------------------------------------------------------------
 
-    def lock(self, path: str, timeout: float, holder: str) -> None:
+    def lock(self, path: str, timeout: float, holder: str, look: bool = False) -> None:
         """
         Take the lock of a file, the one of core/locks.py; without flock over there do nothing.
 
@@ -50,13 +50,18 @@ class Shell(Reader):
 
         :param timeout: seconds to wait, 0 tries once
         :param holder: who waits: host, process and since when
+        :param look: have what lies about the file looked at, to be told by the next call
         :raises LockTimeout: someone else held it all the time; the text says who
         :raises PoolUnreachable: it can't be locked
         """
         assert not self._locked, f"{self._locked} is locked, {path} can't be as well"
         lock = layout.lock_path(path)
         holder = f"{holder}, over ssh: shell {self.pid} on {self._talk.host}"
-        answer = self._must("pool_lock", lock, "can't be locked", f"{timeout:.3f}", holder)
+        args = f"{timeout:.3f}", holder
+        self._talk.post("pool_lock", lock, *args)
+        if look:
+            self.look_ahead(path)
+        answer = self._must("pool_lock", lock, "can't be locked", *args)
         if answer.has("holder"):
             other = answer.one("holder") or "an unknown process"
             error = LockTimeout(
@@ -68,9 +73,9 @@ class Shell(Reader):
         self._locked = path
 
     def unlock(self) -> None:
-        """Let the lock go."""
+        """Let the lock go; that it went is not waited for."""
         self._locked = ""
-        self._talk.call("pool_unlock")
+        self._talk.post("pool_unlock")
 
     def end_of(self, pid: int, token: str) -> None:
         """End another shell over there that may still hold a lock, if it is that one."""
@@ -87,6 +92,23 @@ class Shell(Reader):
         """
         self._must("pool_like_parent", layout.meta_dir(path), "can't be made", _flag(fsync))
 
+    def make_room(self, path: str, part: str, fsync: bool = True) -> tuple[int, int]:
+        """
+        Make the directories of a file, and return how many bytes are free there.
+
+        :param part: a temporary file for it
+        :returns: that, and the bytes that the temporary file takes already
+        :raises SpaceMissing: the disk is full
+        :raises PoolUnreachable: they can't be made, or read
+        """
+        meta = layout.meta_dir(path)
+        self._talk.post("pool_like_parent", meta, _flag(fsync))
+        self._talk.post("pool_space", meta)
+        self.look_ahead(part)
+        self.prepare(path, fsync)
+        _, free = self.space(meta)
+        return free, self.look([part])[part].allocated
+
     def commit(
         self,
         part: str,
@@ -101,6 +123,8 @@ class Shell(Reader):
         """
         Make a finished temporary file the visible one, see ``core.place.place``.
 
+        What lies about it then is looked at, to be told by the next call.
+
         :param part: the file, in the ``.pool`` directory beside ``path``
         :param trash: what a file that is replaced is called in the trash
         :param leaves: digests of its blocks, to be kept beside it
@@ -114,13 +138,10 @@ class Shell(Reader):
         mine = durable.new_token()
         loose = layout.pending_prefix(path) + durable.new_token()
         sent = self._receive(f"{layout.leaves_path(path)}.{mine}.tmp", leaves) if leaves else ""
-        answer = self._must(
-            "pool_commit",
-            part,
-            f"can't become {path}",
-            *(path, kept, _oldest(), mine, loose, _flag(fsync)),
-            *(loosened or b"", sent, *record),
-        )
+        args = (path, kept, _oldest(), mine, loose, _flag(fsync), loosened or b"", sent, *record)
+        self._talk.post("pool_commit", part, *args)
+        self.look_ahead(path)
+        answer = self._must("pool_commit", part, f"can't become {path}", *args)
         where = self._talk.where(path)
         if answer.has("unkept"):
             LOG.warning("%s is replaced and can't be kept in the trash: %s", where, answer.cause)

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shlex
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,14 @@ class Answer:
         return self.trouble or (lines[-1] if lines else f"exit status {self.status}")
 
 
+@dataclass(frozen=True)
+class _Posted:
+    """A call on its way."""
+
+    token: bytes
+    asks: tuple[str, tuple[str | bytes | int, ...]]
+
+
 class Talk:
     """
     Calls functions of our scripts in a shell over there; not for several threads at once.
@@ -124,6 +133,8 @@ class Talk:
         self.ready = False
         self._token = secrets.token_hex(8)
         self._count = 0
+        #: Calls that were posted, and whose answers did not come yet.
+        self._posted: deque[_Posted] = deque()
         every = max(0.05, min(_BEAT, channel.timeout / 4))
         channel.send(_program())
         self.ready = True
@@ -153,9 +164,27 @@ class Talk:
         """
         Call a function of ours over there.
 
+        If just this was posted, that is answered, and what was posted before it is forgotten.
+
         :param args: bytes may hold anything but null bytes, text no control characters
         :param data: what to send when it is ready for that; shells are slow with long arguments
         """
+        while self._posted:
+            posted = self._posted.popleft()
+            answer = self._answer(posted.token)
+            if posted.asks == (function, args):
+                return answer
+        return self._answer(self._send(function, args), data)
+
+    def post(self, function: str, *args: str | bytes | int) -> None:
+        """
+        Call a function of ours over there without waiting for its answer.
+
+        It is for the next calls to ask for, in this order, or for none of them.
+        """
+        self._posted.append(_Posted(self._send(function, args), (function, args)))
+
+    def _send(self, function: str, args: tuple[str | bytes | int, ...]) -> bytes:
         if not self.ready:
             raise HostUnreachable(
                 f"the shell on {self.title} is of no more use, something broke its conversation"
@@ -165,6 +194,11 @@ class Talk:
         words = [b"pool_call", token, function.encode(), *map(_quoted, args)]
         self.ready = False
         self.channel.send(b" ".join(words) + b"\n")
+        self.ready = True
+        return token
+
+    def _answer(self, token: bytes, data: bytes = b"") -> Answer:
+        self.ready = False
         answer = self._receive(token, data)
         self.ready = True
         return answer

@@ -1,14 +1,14 @@
 """A chain published and fetched, cold and warm, beside scp, rsync and avocado-i2n."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.far.chains import Chain, Copy, Move, copies, log_out
 from benchmarks.far.place import Far
 from benchmarks.lab import MIB
-from benchmarks.measure import Contender, alternate, ratio, start_over
+from benchmarks.measure import Contender, Samples, alternate, ratio, start_over
 from benchmarks.table import SLACK, Row
 from tests.support.sshd import Sshd
 
@@ -17,7 +17,7 @@ _SIZES = (100 * MIB,) * 3
 _ROOM = 1
 _LIMIT = 1.1
 _WARM = 0.05
-#: Needs something that is not there.
+#: What has none is further information.
 _NO_AIM = "none"
 
 
@@ -139,6 +139,16 @@ class _Kind:
             },
             self.far.runs if self.aimed else self.far.few,
         )
+        return self._row(done, found, others, peer, note)
+
+    def _row(
+        self,
+        done: str,
+        found: Mapping[str, Samples],
+        others: Mapping[str, Copy],
+        peer: Iterable[str],
+        note: str,
+    ) -> Row:
         best = min(others, key=lambda name: found[name].median)
         times = ratio(found["ours"], found[best])
         hurried = {name: copy.hasty for name, copy in others.items()}

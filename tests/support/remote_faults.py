@@ -251,14 +251,19 @@ class Scene:
         """Return what is at the target."""
         return digest_of(self.target) if self.target.exists() else None
 
-    def check_done(self, where: str) -> None:
-        """It is done, nothing is left over and nobody holds a lock."""
+    def check_done(self, where: str, *endings: str) -> None:
+        """
+        It is done, nothing is left over and nobody holds a lock.
+
+        :param endings: of temporary files that must not be there, all if there is none
+        """
         self.check(where)
         if self.case.verb == "remove":
             assert not self.source.exists(), where
         else:
             assert self.found() == self.new, where
-        assert left(self.directory) == [], f"{where}: {left(self.directory)}"
+        found = left(self.directory, *endings)
+        assert found == [], f"{where}: {found}"
         free(self.source)
         free(self.target)
 
@@ -266,13 +271,10 @@ class Scene:
         shutil.rmtree(self.directory)
 
 
-def left(directory: Path) -> list[str]:
+def left(directory: Path, *endings: str) -> list[str]:
     """Return temporary files below a directory."""
-    return sorted(
-        path.name
-        for path in directory.rglob("*")
-        if path.name.endswith((layout.PART, ".tmp")) or ".next-" in path.name
-    )
+    wanted = endings or (layout.PART, ".tmp")
+    return sorted(path.name for path in directory.rglob("*") if path.name.endswith(wanted))
 
 
 def free(path: Path, within: float = 5) -> None:

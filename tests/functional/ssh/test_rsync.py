@@ -319,10 +319,11 @@ def test_a_connection_on_which_nothing_moves(tmp_path, versions):
 @pytest.mark.parametrize("status", ["ends", "is interrupted"])
 def test_what_rsync_started_ends_with_it(tmp_path, status):
     program(tmp_path / "ssh", f"exec sleep 1000 3<'{tmp_path}/ssh'")
-    end = "echo; exit 7" if status == "ends" else "echo '1000 5%'; wait"
+    end = "sleep 0.5; echo rsync: why; exit 7" if status == "ends" else "echo '1000 5%'; wait"
     command = ["sh", "-c", f"'{tmp_path}/ssh' & {end}"]
     if status == "ends":
-        assert run(command, (), lambda done: None).status == 7
+        outcome = run(command, (), lambda done: None)
+        assert (outcome.status, outcome.cause) == (7, "rsync: why")
     else:
         with pytest.raises(KeyboardInterrupt):
             run(command, (), lambda done: interrupt())

@@ -1,5 +1,6 @@
 """What a far shell does to files is what this package does to them itself."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -208,6 +209,23 @@ def test_the_record_of_who_came_later_counts(tmp_path):
     assert path.read_bytes() == b"other"
     assert records.read_record(str(path)).info.digest != info.digest
     assert records.pending_names(str(path)) == []
+
+
+def test_a_stamp_is_only_trusted_once_later_changes_show_in_it(tmp_path):
+    path = tmp_path / "x.state"
+    command = with_programs(tmp_path / "bin", *NEEDED)
+    # the clock that is asked before the file does not get past it
+    replaced(
+        tmp_path / "bin" / "stat",
+        'case "$*" in *.clock-*) found=$(/usr/bin/stat "$@"); echo "${found##*\n}"; '
+        'echo "${found##*\n}" ;; *) exec /usr/bin/stat "$@" ;; esac',
+    )
+    with far(command) as one:
+        assert commit(one, path, b"new") is None
+    assert records.read_record(str(path)).stamp is None
+    known = knowledge.peek(str(path))
+    assert known.recorded and not known.fresh
+    assert local_store().info(str(path)).digest == digest_of(path)
 
 
 def test_a_record_that_cannot_be_committed_stays_pending(tmp_path, caplog):
@@ -510,13 +528,24 @@ def test_a_lock_is_not_kept_by_what_outlives_its_shell(tmp_path):
     """The sign of life of something long must neither hold the lock nor go on for an orphan."""
     path = tmp_path / "x.state"
     os.mkfifo(path)
-    with far(timeout=1) as one:
+    with far(timeout=1) as one, open(os.open(path, os.O_RDWR), "wb"):
         one.lock(str(path), 0, HOLDER)
-        thread = threading.Timer(0.4, os.kill, (one.pid, signal.SIGKILL))
+        holders: list[set[str]] = []
+
+        def end() -> None:
+            holders.append(holders_of(one.pid, layout.lock_path(str(path))))
+            os.kill(one.pid, signal.SIGKILL)
+
+        thread = threading.Timer(0.4, end)
         thread.start()
-        with open(os.open(path, os.O_RDWR), "wb"), pytest.raises((HostUnreachable, PoolSilent)):
+        with pytest.raises((HostUnreachable, PoolSilent)):
             one.sha256(str(path))
-        subprocess.run(["pkill", "-9", "-s", str(one.pid), "sha256sum"], check=False)
+        thread.join()
+        # what it waits for may
+        assert holders == [{"dash", "sha256sum"}]
+        for pid, name in processes_of(one.pid):
+            if name == "sha256sum":
+                os.kill(pid, signal.SIGKILL)
         with locks.hold(str(path), 5):
             pass
         deadline = time.monotonic() + 5
@@ -525,11 +554,29 @@ def test_a_lock_is_not_kept_by_what_outlives_its_shell(tmp_path):
         assert processes_of(one.pid) == []
 
 
-def processes_of(session: int) -> list[str]:
-    """Return the living processes of a session."""
-    done = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    return [line for line in done.stdout.splitlines() if not line.startswith("Z")]
+def processes_of(session: int) -> list[tuple[int, str]]:
+    """Return the living processes of a session: number and name."""
+    done = subprocess.run(
+        ["ps", "-o", "pid=,stat=,comm=", "-s", str(session)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [line.split() for line in done.stdout.splitlines()]
+    return [(int(pid), name) for pid, state, name, *_ in found if not state.startswith("Z")]
+
+
+def holders_of(session: int, path: str) -> set[str]:
+    """Return which processes of a session have a file open; its shell is ``dash``."""
+    found = set()
+    for pid, name in processes_of(session):
+        opened = []
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                opened.append(os.readlink(fd))
+        if path in opened:
+            found.add(name if name != "dash" or pid == session else f"child of {name}")
+    return found
 
 
 def test_a_lock_is_for_all_who_may_write(tmp_path):
