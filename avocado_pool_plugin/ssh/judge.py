@@ -9,12 +9,20 @@ which has to travel then.
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from avocado_pool_plugin.core import durable, evidence, knowledge, layout, records, seen
 from avocado_pool_plugin.core.copy import require_space
 from avocado_pool_plugin.core.digest import ALGORITHM, digest_fd
-from avocado_pool_plugin.core.errors import FileChanging, FileCorrupt, PoolUnreachable
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    FileCorrupt,
+    HostUnreachable,
+    PoolSilent,
+    PoolUnreachable,
+    SpaceMissing,
+)
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
@@ -26,6 +34,11 @@ LOG = logging.getLogger("avocado." + __name__)
 
 #: Attempts at a file that is replaced while it is looked at.
 _ATTEMPTS = 5
+#: How much older than a host's clock a change must be on a file system that can't be written to,
+#: where that file system's own clock can't be asked: nanoseconds.
+_OLD = 2_000_000_000
+#: A file over there that always is new.
+_NEW = "/proc/self/stat"
 
 
 class Judge:
@@ -192,7 +205,7 @@ class Judge:
         if not digest.startswith(ALGORITHM):
             info = replace(info, digest=None, also=(digest,))
         record = records.encode(Record(info, stamp, self._trusted(look, stamp)))
-        with contextlib.suppress(PoolUnreachable), self.view.session.shell() as shell:
+        with self.view.session.shell() as shell, _optional("a record"):
             if shell.create(layout.record_path(look.real), record):
                 LOG.info(
                     "%s had no record, its content is recorded now: %s",
@@ -204,21 +217,38 @@ class Judge:
         return info
 
     def _write(self, path: str, data: bytes) -> bool:
-        try:
-            with self.view.session.shell() as shell:
-                shell.write(path, data, fsync=False)
-        except PoolUnreachable as error:
-            # knowledge spares reading; not to have it is no failure of what was asked for
-            LOG.debug("%s can't be written: %s", path, error)
-            return False
-        return True
+        with self.view.session.shell() as shell, _optional("a note"):
+            shell.write(path, data, fsync=False)
+            return True
+        return False
 
     def _trusted(self, look: Look, stamp: Stamp) -> Stamp | None:
         """Return a stamp if any later change of the file will show in it."""
-        with contextlib.suppress(PoolUnreachable), self.view.session.shell() as shell:
+        now = 0
+        with self.view.session.shell() as shell, _optional("the clock over there"):
             now = shell.clock(os.path.dirname(look.real))
-            return stamp if now > stamp.ctime_ns else None
-        return None
+        if not now:
+            # a process is new whenever it is looked at, so this is the host's own clock
+            with self.view.session.shell() as shell, _optional("the time over there"):
+                process = shell.look([_NEW])[_NEW].stamp
+                now = process.ctime_ns - _OLD if process else 0
+        return stamp if now > stamp.ctime_ns else None
+
+
+@contextlib.contextmanager
+def _optional(what: str) -> Iterator[None]:
+    """
+    Go on if something can't be written over there: knowledge spares reading, no more.
+
+    :raises HostUnreachable: the connection broke
+    :raises PoolSilent: no answer came in time
+    """
+    try:
+        yield
+    except (HostUnreachable, PoolSilent):
+        raise
+    except (PoolUnreachable, SpaceMissing) as error:
+        LOG.debug("%s is not to be had: %s", what, error)
 
 
 def _with(info: FileInfo, digest: str) -> FileInfo:

@@ -45,7 +45,7 @@ from avocado_pool_plugin.ssh.view import View
 LOG = logging.getLogger("avocado." + __name__)
 
 #: Of smaller files the digests of blocks are not kept: all of it may travel again, in bytes.
-_WORTH_LEAVES = 8 << 20
+WORTH_LEAVES = 8 << 20
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Publish:
                 mine = self._verified(source, info, sent, stamp)
                 mine = self._placed(local, path, mine)
                 changed = self._commit(kept.path, path, mine, sent)
-                if mine.size >= _WORTH_LEAVES:
+                if mine.size >= WORTH_LEAVES:
                     bulk.release()  # a file that is open there takes room even when it is gone
                 return mine, changed
 
@@ -262,7 +262,7 @@ class Publish:
             records.template(info),
             trash=trash.name_of(look.path),
             fsync=self.here.policy.fsync,
-            leaves=sent.leaves + (sent.far_leaves or b"") if info.size >= _WORTH_LEAVES else None,
+            leaves=sent.leaves + (sent.far_leaves or b"") if info.size >= WORTH_LEAVES else None,
             loosened=_loosened(look),
         )
         self.view.keep(shell.look([look.path]))

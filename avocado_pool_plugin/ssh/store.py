@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from avocado_pool_plugin.core import chain, locks
+from avocado_pool_plugin.core import chain, knowledge, locks
 from avocado_pool_plugin.core.copy import require_room
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import FileChanging, ImageInUse, StateMissing
@@ -19,7 +19,7 @@ from avocado_pool_plugin.core.store import Moved
 from avocado_pool_plugin.core.trash import name_of
 from avocado_pool_plugin.ssh.fetch import Fetch
 from avocado_pool_plugin.ssh.judge import Judge
-from avocado_pool_plugin.ssh.publish import Publish, held
+from avocado_pool_plugin.ssh.publish import WORTH_LEAVES, Publish, held
 from avocado_pool_plugin.ssh.session import Session
 from avocado_pool_plugin.ssh.view import View
 
@@ -169,6 +169,9 @@ class RemoteStore:
         there = self.view.peek(path)
         if there is None:
             return None
+        known = knowledge.peek(local, self.here.seen_dir)
+        if known and known.untouched and there.fresh and known.stamp.size >= WORTH_LEAVES:
+            return None  # what differs is found out while it is sent, without reading it twice
         mine = self.here.info(local)
         if mine is None or not self.judge.usable(path, local, mine):
             return None

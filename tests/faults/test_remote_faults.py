@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from avocado_pool_plugin.core import copy, layout
 from avocado_pool_plugin.core.errors import (
+    ChainBroken,
     HostUnreachable,
+    ImageRefused,
     LoginRefused,
     NameRefused,
     PoolError,
@@ -21,6 +25,7 @@ from avocado_pool_plugin.core.errors import (
     StateMissing,
 )
 from avocado_pool_plugin.core.layout import META
+from avocado_pool_plugin.core.names import state_name
 from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.ssh.bulk import Agent
 from avocado_pool_plugin.states.pool import TransferOps
@@ -93,24 +98,30 @@ def test_too_little_room_is_known_before_the_first_byte(disk, pool, verb, kind):
 
 @pytest.mark.parametrize("verb", ["publish", "fetch"])
 @pytest.mark.parametrize("kind", ["python", "rsync", "plain"])
-@pytest.mark.parametrize("old", [None, 4 * MIB])
-def test_the_disk_gets_full_meanwhile(disk, pool, small, verb, kind, old):
-    new = noise(9 * MIB)
+@pytest.mark.parametrize("old", [0, 4 * MIB])
+def test_the_disk_gets_full_meanwhile(disk, pool, verb, kind, old, monkeypatch):  # noqa: PLR0917
+    small, new = disk.root.parent, noise(9 * MIB)
     put(pool.ram("s"), new)
     if old:
         put(disk.ram("s"), new[:old] + b"old")
     hogs: list[Path] = []
 
-    def fill_up(_: int) -> None:
-        if not hogs:
-            hogs.append(fill(small, leave=MIB))
+    real = copy.require_room
+
+    def require_room(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        hogs.append(fill(small, leave=MIB))
 
     with Line(server(kind)) as line:
         store = line.store()
         move = getattr(store, verb)
         try:
-            with pytest.raises(SpaceMissing, match="no room left for ") as caught:
-                move(str(pool.ram("s")), str(disk.ram("s")), fill_up)
+            with (
+                monkeypatch.context() as patch,
+                pytest.raises(SpaceMissing, match="no room left for ") as caught,
+            ):
+                patch.setattr(copy, "require_room", require_room)
+                move(str(pool.ram("s")), str(disk.ram("s")))
             assert str(disk.ram("s").parent) in str(caught.value)
             if verb == "publish":
                 assert "host lab" in str(caught.value)
@@ -128,18 +139,25 @@ def test_no_byte_is_free_over_there(disk, pool, small, line):
     """Whatever fails there is no wrong state; with room the next try works."""
     put(pool.ram("s"), b"")
     put(disk.ram("s"), b"old")
+    put(disk.ram("made"), b"made" * 1000, hashed=False)
+    disk.ram("foreign").write_bytes(b"foreign" * 1000)
     store = line.store()
     hog = fill(small, leave=0)
     try:
         with pytest.raises(SpaceMissing, match="host lab"):
             store.publish(str(pool.ram("s")), str(disk.ram("s")))
         assert disk.ram("s").read_bytes() in (b"old", b"")
-        assert store.info(str(disk.ram("s"))) is not None, "reading needs no room"
+        assert store.info(str(disk.ram("s"))) is not None
+        for name in ("made", "foreign"):
+            cached = pool.root / f"{name}.state"
+            assert store.fetch(str(disk.ram(name)), str(cached)).changed, "reading needs no room"
+            assert cached.read_bytes() == name.encode() * 1000
+            assert store.info(str(disk.ram(name))) is not None
     finally:
         hog.unlink()
     store.publish(str(pool.ram("s")), str(disk.ram("s")))
     assert disk.ram("s").read_bytes() == b"" and true(disk.ram("s"))
-    assert left(disk.root) == []
+    assert left(disk.root, layout.PART) == []
 
 
 # -- read-only pools -----------------------------------------------------------------------------
@@ -178,11 +196,11 @@ def test_a_pool_that_can_only_be_read(forbidden, tmp_path, line, monkeypatch):
     store = line.store(**who)
     store.view.seen_dir = store.here.seen_dir = str(seen)
     names = ("known", "made", "foreign")
+    time.sleep(2.1)  # a change this soon after the last would not show in such a file system
     for name in names:
         assert store.fetch(str(pool.ram(name)), str(cache.ram(name))).changed
         assert cache.ram(name).read_bytes() == name.encode() * 1000
     assert len(list(seen.iterdir())) == 2
-    time.sleep(2.1)  # changes this new would not show in a stamp of such a file system
     for name in names:
         assert store.info(str(pool.ram(name))).digest == digest_of(pool.ram(name))
     with monkeypatch.context() as patch:
@@ -209,7 +227,7 @@ def test_a_pool_that_does_not_exist(lab):
         TransferOps.download(
             str(lab.state("a")), f"lab:{lab.root}/no/where/vm1/image1/a.qcow2", lab.params()
         )
-    with pytest.raises(Exception, match="does not exist|not found|no mirror|missing") as caught:
+    with pytest.raises(Exception, match=r"does not exist|not found|no mirror|missing") as caught:
         get(lab, "a", get_mode="ra", **nowhere)
     assert isinstance(caught.value, PoolError) or type(caught.value).__name__.startswith("Test")
     assert not (lab.root / "no").exists()
@@ -219,10 +237,10 @@ def test_a_pool_that_does_not_exist(lab):
 
 #: All that means something to a shell, to rsync, to ssh or to a format string.
 SPELLS = [
-    "$(touch ran)", "`touch ran`", "a;touch ran", "a&touch ran", "a|touch ran", "a>ran", "-e touch ran",
-    "--rsync-path=touch ran", "'; touch ran; '", '"; touch ran; "', "\\'; touch ran", "*", "[a-z]?",
-    "{a,b}", "~root", "$HOME", "%s%n", "#x", "!!", "host:x", "::x", " lead", "trail ", "ü 日本", "-",
-    "\\", "a\\nb", "(x)", "x y  z", "@x", "=", "^x^y",
+    "$(touch ran)", "`touch ran`", "a;touch ran", "a&touch ran", "a|touch ran", "a>ran",
+    "-e touch ran", "--rsync-path=touch ran", "'; touch ran; '", '"; touch ran; "',
+    "\\'; touch ran", "*", "[a-z]?", "{a,b}", "~root", "$HOME", "%s%n", "#x", "!!", "host:x",
+    "::x", " lead", "trail ", "ü 日本", "-", "\\", "a\\nb", "(x)", "x y  z", "@x", "=", "^x^y",
 ]  # fmt: skip
 
 
@@ -234,7 +252,7 @@ def test_names_are_only_names(lab, tmp_path, monkeypatch):
         lab.host = server(kind)
         params = lab.params()
         for spell in SPELLS:
-            directory = everything / kind / spell / spell
+            directory = everything / kind / spell / f"{spell}/{spell}."
             local = tmp_path / "cache" / kind / spell / f"{spell}.state"
             put(local, spell.encode() * 100)
             there = f"lab:{directory}/{spell}.state"
@@ -263,11 +281,12 @@ def test_parents_of_oddly_named_images(lab, tmp_path):
         name = f"{spell}.qcow2".encode()
         edit(top, int.from_bytes(top.read_bytes()[8:16], "big"), name)
         edit(top, 16, len(name).to_bytes(4, "big"))
-        if ":" in spell.partition("/")[0]:
-            with pytest.raises(PoolError):
-                TransferOps.get_parent(f"lab:{top}", params)
-        else:
+        # QEMU would take what is before a colon for a protocol
+        if state_name(f"{spell}.qcow2") and ":" not in spell:
             assert TransferOps.get_parent(f"lab:{top}", params) == spell
+        else:
+            with pytest.raises((ChainBroken, ImageRefused)):
+                TransferOps.get_parent(f"lab:{top}", params)
 
 
 def test_oddly_named_states_through_a_backend(lab, tmp_path, monkeypatch):
@@ -284,7 +303,7 @@ def test_oddly_named_states_through_a_backend(lab, tmp_path, monkeypatch):
             continue
         assert [path.name for path in own.pool.iterdir()] == [spell]
         shutil.rmtree(own.cache)
-        write(own.image(), 9)
+        own.image().unlink()
         get(own, spell, **asked)
         assert holds(own.image(), 3)
         assert show(own, **asked) == [spell]
@@ -392,7 +411,7 @@ def test_hosts_that_let_nobody_in(lab, tmp_path, monkeypatch, caplog):
             get(own, "b", **both)
             # its timeout once, whatever has to be asked
             assert time.monotonic() - begin < 3, what
-            assert holds(own.image(), 3, "1M"), what
+            assert holds(own.image(), 2, "1M"), what
             warned = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
             assert len([line for line in warned if "mirror lab:" in line]) == 1, warned
             write(own.image(), 50 + number)
@@ -436,7 +455,7 @@ def test_a_dead_host_costs_its_timeout_once(lab, tmp_path):
 
 
 def test_a_password_is_nowhere(tmp_path, caplog, monkeypatch):
-    """Not in a log, an argument, the environment or a file, during and after a whole get and set."""
+    """Not in a log, an argument, the environment or a file, during and after a get and set."""
     caplog.set_level(logging.DEBUG)
     word = "Sesame7x%$'Q"
     temporary = tmp_path / "t"
@@ -483,8 +502,7 @@ def _recent(root: Path) -> list[Path]:
     for path in root.rglob("*") if root != Path("/tmp") else root.glob("*pool*/**/*"):
         with contextlib.suppress(OSError):
             about = path.lstat()
-            if path.is_file() and not path.is_symlink() and about.st_size < 16 * MIB:
-                if about.st_mtime > time.time() - 300:
-                    path.read_bytes()
-                    found.append(path)
+            new = about.st_mtime > time.time() - 300 and about.st_size < 16 * MIB
+            if new and path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
+                found.append(path)
     return found

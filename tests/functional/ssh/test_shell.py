@@ -476,7 +476,7 @@ def forks(paths: list[str], log: Path) -> int:
         counts = []
         for _ in range(2):
             one.look(paths)
-            one.unlock()
+            one.linked("/")
             counts.append(len(re.findall(r" = \d+$", log.read_text(), re.MULTILINE)))
         return counts[1] - counts[0]
 
