@@ -252,5 +252,6 @@ def adopt(path: str, record: Record) -> bool:
 
 def drop_records(path: str) -> None:
     """Forget everything about a file that is gone."""
-    for name in [layout.record_path(path), layout.seen_path(path), *pending_names(path)]:
+    known = layout.record_path(path), layout.seen_path(path), layout.leaves_path(path)
+    for name in [*known, *pending_names(path)]:
         durable.unlink(name)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from avocado_pool_plugin.core.errors import HostUnreachable, PoolError, PoolUnreachable
 from avocado_pool_plugin.core.host import ACCEPT_NEW, Host
-from avocado_pool_plugin.ssh import causes, control
+from avocado_pool_plugin.ssh import causes, ciphers, control
 from avocado_pool_plugin.ssh.channel import Channel
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -182,7 +182,8 @@ class Connection:
             command += ["-p", str(host.port)]
         if host.user:
             command += ["-l", host.user]
-        return [*command, *_options(_settings(host)), "--", host.address.strip("[]")]
+        settings = _settings(host) | ciphers.wanted(command, host.address.strip("[]"))
+        return [*command, *_options(settings), "--", host.address.strip("[]")]
 
     def _no_channel(self, complaints: str, heard: list[bytes]) -> PoolUnreachable:
         if not self.alive:

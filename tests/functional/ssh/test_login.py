@@ -154,6 +154,20 @@ def test_channels_share_one_login(sshd):
     assert sshd.log().count("Accepted") == before + 1
 
 
+def test_the_fast_cipher_unless_one_is_configured(tmp_path):
+    """The server tells which one it was."""
+    with Sshd(tmp_path / "sshd", LogLevel="DEBUG1") as sshd:
+        chosen = []
+        for settings in ({}, {"Ciphers": "aes256-ctr"}):
+            config = sshd.client_config("other", **settings)
+            Connection.open(sshd.host(config=str(config))).close()
+            told = re.findall(r"kex: client->server cipher: (\S+)", sshd.log())
+            chosen.append(told[-1])
+    has_aes = re.search(r"\baes\b", Path("/proc/cpuinfo").read_text())
+    usual = "aes128-gcm@openssh.com" if has_aes else "chacha20-poly1305@openssh.com"
+    assert chosen == [usual, "aes256-ctr"]
+
+
 def test_key_login_does_without_aexpect(sshd):
     code = """
 import sys
