@@ -26,7 +26,8 @@ GROUPS = {
 }
 NOTES = (
     f"peer: {PEER.replace('==', ' ')}",
-    "both ends on one ext4 on a loop device with direct I/O, and on the same cores",
+    "both ends on one ext4, or one XFS where it is named, on a loop device with direct I/O, and on "
+    "the same cores",
 )
 
 

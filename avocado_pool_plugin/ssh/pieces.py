@@ -43,19 +43,24 @@ class Window:
     gaps: Spans = field(default_factory=list)
 
 
-def looks(fd: int, size: int, look: Callable[[int, bytearray], bytes | None]) -> Iterator[Look]:
+def looks(
+    fd: int, size: int, look: Callable[[int, bytearray], bytes | None], few: bool = False
+) -> Iterator[Look]:
     """
     Yield each block with data of an open file here.
 
     :param look: given a block's number and a buffer for it, returns the digests of its pieces or
         None; called by several threads
+    :param few: whether only pieces of few blocks are looked at: with pieces as small as these,
+        threads would mostly wait for each other
     """
 
     def work(run: list[tuple[int, Spans]]) -> list[Look]:
         buffer = bytearray(BLOCK)
         return [Look(number, spans, look(number, buffer)) for number, spans in run]
 
-    for run in in_parallel(work, in_runs(data_blocks(fd, size)), size):
+    runs = in_runs(data_blocks(fd, size))
+    for run in map(work, runs) if few else in_parallel(work, runs, size):
         yield from run
 
 

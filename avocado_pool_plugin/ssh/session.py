@@ -245,7 +245,7 @@ class Session:
     def _drop_idle(self) -> None:
         for loan in self._idle:
             self._end(loan)
-        self._count -= len(self._idle)
+        self._count = max(0, self._count - len(self._idle))
         self._idle.clear()
 
     def _drop(self) -> None:

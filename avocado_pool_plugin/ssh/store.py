@@ -25,6 +25,8 @@ from avocado_pool_plugin.ssh.view import View
 
 #: Attempts at a file that is replaced while it is transferred.
 _ATTEMPTS = 5
+#: Seconds before the second one; each further one waits twice as long.
+_PAUSE = 0.05
 
 _Result = TypeVar("_Result")
 
@@ -187,4 +189,5 @@ class RemoteStore:
                 if number + 1 == _ATTEMPTS:
                     raise
             self.view.forget(path)
+            time.sleep(_PAUSE * 2**number)
         raise AssertionError("not reached")

@@ -181,7 +181,8 @@ class Upload:
     def _send_differences(self) -> None:
         """Compare with what the part has, one window while the agent looks at another."""
         waiting: Window | None = None
-        for window in windows(looks(self._source, self._size, self._look), self._size):
+        found = looks(self._source, self._size, self._look, few=self._old is not None)
+        for window in windows(found, self._size):
             if waiting is not None:
                 self._settle(waiting)
             asked = [stretch(number, self._size) for number in self._asked(window)]

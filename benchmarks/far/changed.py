@@ -1,7 +1,7 @@
 """A new version of a state that differs in a few places from the one that a host has."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +21,16 @@ _LIMIT, _WIRE_LIMIT = 0.2, 0.05
 
 
 def rows(far: Far) -> Iterator[Row]:
-    """Yield the row of each kind of host."""
-    old = Chain.make(far.disk / "old", [_SIZE])
-    new = _changed(old, far.disk / "newer")
-    for name, server in far.servers.items():
-        yield _row(far, name, server, old, new)
+    """Yield the row of each kind of host, and of the best one on both kinds of file system."""
+    yield from _on(far, far.reflinks, "XFS", {"python3": far.usual})
+    yield from _on(far, far.disk, "ext4", far.servers)
+
+
+def _on(far: Far, disk: Path, kind: str, servers: Mapping[str, Sshd]) -> Iterator[Row]:
+    old = Chain.make(disk / "old", [_SIZE])
+    new = _changed(old, disk / "newer")
+    for name, server in servers.items():
+        yield _row(far, disk, f"{name}, {kind}", server, old, new)
     log_out()
     for chain in (old, new):
         shutil.rmtree(chain.lab.root)
@@ -44,8 +49,10 @@ def _changed(old: Chain, root: Path) -> Chain:
     return new
 
 
-def _row(far: Far, name: str, server: Sshd, old: Chain, new: Chain) -> Row:
-    pool, copy = far.disk / "pool", far.disk / "copy"
+def _row(  # noqa: PLR0917
+    far: Far, disk: Path, name: str, server: Sshd, old: Chain, new: Chain
+) -> Row:
+    pool, copy = disk / "pool", disk / "copy"
     first, second = old.move(server, pool), new.move(server, pool)
     aimed = server is far.usual
 

@@ -25,7 +25,8 @@ class Far:
     """
     What the rows share.
 
-    :param disk: an empty file system; both ends are on it, as there is one machine only
+    :param disk: an empty ext4; both ends are on it, as there is one machine only
+    :param reflinks: the same as XFS, where files can share blocks
     :param servers: hosts by the best that they have to move content with
     :param user: someone with a password there
     :param peer: avocado-i2n at work, see far/peer.py
@@ -33,6 +34,7 @@ class Far:
     """
 
     disk: Path
+    reflinks: Path
     servers: Mapping[str, Sshd]
     user: PasswordUser
     peer: Answering
@@ -75,6 +77,7 @@ def place(options: Options) -> Iterator[Far]:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         ext4 = stack.enter_context(disk("ext4", 20, options.build))
+        xfs = stack.enter_context(disk("xfs", 5, options.build))
         servers = {
             name: stack.enter_context(_sshd(ext4 / f"sshd-{name}", programs))
             for name, programs in _PROGRAMS.items()
@@ -83,7 +86,7 @@ def place(options: Options) -> Iterator[Far]:
         peer = Answering("benchmarks.far.peer")
         stack.callback(peer.close)
         stack.callback(session.close_all)
-        far = Far(ext4, servers, user, peer, options.runs)
+        far = Far(ext4, xfs, servers, user, peer, options.runs)
         far.timed("load")
         drop_caches()
         yield far

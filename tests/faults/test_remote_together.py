@@ -1,15 +1,17 @@
 """Many processes at once on one directory: over two servers and as its own host's users."""
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.core import locks
+from avocado_pool_plugin.core import layout, locks
 from avocado_pool_plugin.core.chain import verify
 from avocado_pool_plugin.core.errors import LockTimeout
 from avocado_pool_plugin.core.records import read_record
+from avocado_pool_plugin.ssh import session
 from tests.faults.test_together import together
 from tests.support.agents import noise
 from tests.support.images import MIB, chain, guest_bytes, image, qemu_io, write
@@ -166,6 +168,47 @@ def test_locks_are_those_of_all_hosts(pool, tmp_path, kind):
         assert path.read_bytes() == b"old"
         assert quick.publish(str(local), str(path)).changed
     assert path.read_bytes() == b"new" and left(pool.root) == []
+
+
+@pytest.mark.parametrize("how", ["cut", "programs killed"])
+def test_threads_of_one_session_survive_its_connection(pool, tmp_path, how, monkeypatch):
+    """They share a login, which breaks again and again while all of them move files."""
+    monkeypatch.setattr(session, "_PAUSES", (0.05, 0.1, 0.2, 0.3, 0.5, 0.5))
+    session.close_all()
+    contents = [noise(2 * MIB, seed=number) for number in range(6)]
+    with Line(server()) as line:
+        store = line.store()
+        assert store.session.abilities
+        steps, failures = threading.Semaphore(0), []
+
+        def work(number: int) -> None:
+            try:
+                for turn in range(3):
+                    name, local = f"{number}-{turn}", tmp_path / f"{number}-{turn}.state"
+                    put(local, contents[number])
+                    store.publish(str(local), str(pool.ram(name)), lambda _: steps.release())
+                    store.fetch(str(pool.ram(name)), f"{local}.back", lambda _: steps.release())
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            for _ in range(12):
+                assert steps.acquire(timeout=20)
+            line.proxy.cut() if how == "cut" else line.kill_programs()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert len(line.programs()) <= 10
+        with store.session.shell() as one, store.session.bulk():
+            assert one.ready
+    for number, content in enumerate(contents):
+        for turn in range(3):
+            for path in (pool.ram(f"{number}-{turn}"), tmp_path / f"{number}-{turn}.state.back"):
+                assert path.read_bytes() == content
+    assert left(pool.root, layout.PART) == left(tmp_path, layout.PART) == []
 
 
 def test_who_sends_the_same_at_once_does_not_spoil_it(pool, tmp_path):

@@ -195,7 +195,10 @@ def test_a_bar_is_drawn_after_a_second_and_taken_away(monkeypatch, tmp_path):
     path = tmp_path / "a.qcow2"
     path.write_bytes(b"x" * 8192)
     monkeypatch.setattr(bars, "_drawing", Drawn)
-    with pytest.raises(OSError, match="cable"), bars.bar("fetching", str(path)) as told:
+    with (
+        pytest.raises(OSError, match="cable"),
+        bars.bar(progress.Task("fetching", str(path))) as told,
+    ):
         now = told.count.started
         monkeypatch.setattr(progress.time, "monotonic", lambda: now)
         now += 0.99
