@@ -64,11 +64,17 @@ def copy_file(
 
 
 def fill(source: str, target: int) -> None:
-    """Give an open empty file the content of another one, which may change meanwhile."""
+    """
+    Give an open empty file the content of another one, which may change meanwhile.
+
+    It stays empty if that has no room or can't be read.
+    """
     reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not _clone(reading, target):
             digest.copy_fd(reading, target, os.fstat(reading).st_size)
+    except (OSError, FileChanging):
+        os.ftruncate(target, 0)
     finally:
         os.close(reading)
 

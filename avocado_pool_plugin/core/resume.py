@@ -1,6 +1,7 @@
 """Temporary files that a later attempt goes on with, after a transfer was cut off."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
@@ -43,24 +44,51 @@ def resumable(path: str, key: str, fsync: bool = True) -> Iterator[tuple[str, in
             keep = True
             raise
         finally:
-            os.close(fd)
             if not keep:
-                durable.unlink(part)
+                _remove(part, fd)
+            os.close(fd)
 
 
 def _open(path: str, key: str) -> tuple[str, int]:
     """Open the file of a key, or one of its own while another process fills that."""
     part = layout.resumable_path(path, key)
-    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    fd = -1
     try:
+        fd = _open_shared(part)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.stat(part).st_ino == os.fstat(fd).st_ino:
+        if _is(part, fd):
             return part, fd
     except OSError as error:
+        if fd < 0 and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         LOG.debug("%s can't be gone on with: %s", part, error)
-    os.close(fd)
+    if fd >= 0:
+        os.close(fd)
     part = layout.part_path(path, durable.new_token())
     return part, os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _open_shared(part: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(part, flags, 0o666)
+    except PermissionError:
+        if not os.path.lexists(part):
+            raise
+        # whoever was cut off just before the end had made it read-only already
+        os.chmod(part, os.lstat(part).st_mode & 0o777 | 0o200)
+        return os.open(part, flags, 0o666)
+
+
+def _is(part: str, fd: int) -> bool:
+    return os.stat(part).st_ino == os.fstat(fd).st_ino
+
+
+def _remove(part: str, fd: int) -> None:
+    """Remove a file while its lock is held, unless it is in its place and the name another's."""
+    with contextlib.suppress(FileNotFoundError):
+        if _is(part, fd):
+            os.unlink(part)
 
 
 def _sweep(directory: str) -> None:

@@ -133,15 +133,16 @@ pool_drop() {
 }
 
 # Put a finished file in its place, with its record, and what it replaces into the trash:
-# PART PATH KEPT OLDEST ID LOOSE FSYNC LOOSENED LEAVES START MIDDLE END
+# PART PATH KEPT OLDEST ID LOOSE FSYNC MADE LOOSENED LEAVES START MIDDLE END
 # KEPT: what the old file becomes; LOOSENED: record that keeps that true while it has two names, put
-# at LOOSE; LEAVES: temporary file; START, MIDDLE, END: the record but for the file's stamps
+# at LOOSE; MADE: inode, size and mtime that the part has to have, empty for any; LEAVES: temporary file; START, MIDDLE, END: the record but for the file's stamps
 pool_commit() {
     pool_part=$1 pool_path=$2 pool_kept=$3 pool_oldest=$4 pool_id=$5 pool_loose=$6 pool_sync=$7
     pool_meta=${2%/*}/.pool
     pool_base=$pool_meta/${2##*/}
     pool_mine=$pool_base.next-$pool_id
-    shift 7
+    pool_wanted=$8
+    shift 8
     [ "$pool_sync" != yes ] || pool_beats "$pool_patience"
     pool_place "$@"
     pool_s=$?
@@ -155,6 +156,10 @@ pool_place() {
     chmod a-wxst -- "$pool_part" || return
     [ "$pool_sync" != yes ] || sync -- "$pool_part" || return
     pool_stamp "$pool_part" || return
+    if [ -n "$pool_wanted" ] && [ "$pool_file" != "$pool_wanted" ]; then
+        printf '+changed\n'
+        return 1
+    fi
     pool_made=$pool_json pool_same=$pool_file
     pool_put "$pool_mine.tmp" "$3$pool_made$4null$5" || return
     pool_rename "$pool_mine.tmp" "$pool_mine" "$pool_sync" || return

@@ -196,7 +196,7 @@ def open_part(path: bytes) -> int:
     """Open and lock a part, made if there is none; BlockingIOError if somebody else fills it."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
-        fd = os.open(path, flags | os.O_CREAT, 0o666)
+        fd = _open_shared(path, flags | os.O_CREAT)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,12 +220,24 @@ def open_part(path: bytes) -> int:
                 os.close(fd)
 
 
+def _open_shared(path: bytes, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o666)
+    except PermissionError:
+        if not os.path.lexists(path):
+            raise
+        # whoever was cut off just before the end had made it read-only already
+        os.chmod(path, os.lstat(path).st_mode & 0o777 | 0o200)
+        return os.open(path, flags, 0o666)
+
+
 def fill(fd: int, basis: bytes, size: int, beat: "Beat") -> "list[int] | None":
     """
     Give an empty file the content of an old version, as far as there is one.
 
     :param size: bytes that are of use
-    :returns: the old version's stamp, None if it is absent or was written to meanwhile
+    :returns: the old version's stamp, None if it was written to meanwhile or is of no use: absent,
+        unreadable or too large
     """
     try:
         old = open_source(basis)
@@ -239,6 +251,9 @@ def fill(fd: int, basis: bytes, size: int, beat: "Beat") -> "list[int] | None":
             for start, end in data_spans(old, 0, min(size, before[1])):
                 _copy(old, fd, start, end, beat)
         return before if stamp(old) == before else None
+    except OSError:
+        os.ftruncate(fd, 0)
+        return None
     finally:
         os.close(old)
 

@@ -231,10 +231,11 @@ pool_shelf() {
 }
 
 # Look at temporary files: DIRECTORY
+# Parts of other names may be all there is of an image that is made a state.
 pool_temporaries() {
     pool_clock "$1" 2>/dev/null || return 0
     set +f
-    set -- "$1"/.pool/*.part "$1"/.pool/*.tmp "$1"/.pool/.*.tmp
+    set -- "$1"/.pool/*.resume.part "$1"/.pool/*.tmp "$1"/.pool/.*.tmp
     set -f
     pool_each 'stat --printf "$pool_status" --' "$@"
 }

@@ -105,7 +105,8 @@ class Fetch:
             found, _ = evidence.match(digest, received.stamp, self.view.written(look))
             if found and not found.info.digest and found.info.by(digest.partition(":")[0]):
                 return replace(found.info, digest=received.digest)
-        if any(self._also(look)) and not self._true_as_made(look):
+        ours = [record.info.digest for record in self.view.written(look).candidates()]
+        if self._also(look) and received.digest not in ours and not self._true_as_made(look):
             raise knowledge.corrupt(
                 self.view.title(path), " ".join(self._also(look)), " ".join(also)
             )

@@ -98,11 +98,16 @@ class Judge:
             if stamp != look.stamp:
                 self.view.forget(path)
                 continue
-            same = mine.digest and digest == _digest_here(local, digest.partition(":")[0])
-            if not same and not peek.info.digest:
-                return False
-            # what has the content of ours has our digest; what has not, and should, is damaged
-            return mine.same_content(self.judge(look, mine.digest if same else digest, stamp))
+            algorithm = digest.partition(":")[0]
+            if mine.digest and digest == _digest_here(local, algorithm):
+                # what has the content of ours has our digest
+                info = self.judge(look, digest if peek.info.by(algorithm) else mine.digest, stamp)
+                if info.digest is None:
+                    info = replace(info, digest=mine.digest)
+                    self._remember(look, info, stamp)
+                return mine.same_content(info)
+            # what has not, and should, is damaged
+            return bool(peek.info.digest) and mine.same_content(self.judge(look, digest, stamp))
         raise self._changing(path)
 
     def usable(self, path: str, local: str, mine: FileInfo) -> bool:

@@ -114,6 +114,15 @@ def backing_name(header: bytes) -> str:
     return os.fsdecode(header[at : at + size])
 
 
+def reaches_further(look: Look) -> bool:
+    """Tell whether an image names what it stands on beyond what was looked at of it."""
+    if len(look.header) < _BACKING.size or look.stamp is None:
+        return False
+    magic, _, at, size = _BACKING.unpack_from(look.header)
+    further: bool = len(look.header) < at + size <= look.stamp.size
+    return bool(at) and magic == _MAGIC and further
+
+
 def backing_path(look: Look) -> str:
     """Return the file beside an image that it stands on; empty for none, or one elsewhere."""
     name = backing_name(look.header)

@@ -122,6 +122,8 @@ pool_open() {
             return
             ;;
         esac
+        # whoever was cut off just before the end had made it read-only already
+        [ ! -f "$1" ] || [ -w "$1" ] || chmod u+w -- "$1" 2>/dev/null
         if ! pool_o=$({ : <>"$1"; } 2>&1) || ! command exec 9<>"$1"; then
             pool_bad "$pool_o"
             return

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -167,15 +168,17 @@ class Publish:
 
     def _part_of(self, path: str, stamp: Stamp, digest: str | None) -> str:
         """Return the temporary file over there, the same in each attempt to send this content."""
-        identity = digest or f"{socket.gethostname()} {stamp}"
-        return layout.resumable_path(self.view.look(path).real, resume.key_of(identity))
+        identity = [digest or f"{socket.gethostname()} {stamp}"]
+        if not self.view.session.abilities.flock:
+            # nothing would keep two from filling one part
+            identity += [socket.gethostname(), str(os.getpid()), str(threading.get_ident())]
+        return layout.resumable_path(path, resume.key_of(*identity))
 
     def _make_room(self, source: str, path: str, part: str) -> None:
-        real = self.view.look(path).real
-        directory = layout.meta_dir(real)
+        directory = layout.meta_dir(path)
         with self.view.session.shell() as shell:
-            free, begun = shell.make_room(real, part, fsync=self.here.policy.fsync)
-            if self._sweep(shell, os.path.dirname(real)):
+            free, begun = shell.make_room(path, part, fsync=self.here.policy.fsync)
+            if self._sweep(shell, os.path.dirname(path)):
                 _, free = shell.space(directory)
         needed = max(0, copy.allocated(source) - begun)
         copy.require_room(self.view.title(directory), free, needed, f"a copy of {source}")
@@ -217,7 +220,7 @@ class Publish:
                 sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
             except LockTimeout as error:
                 LOG.debug("somebody else sends the same: %s", error)
-                part.renew(layout.part_path(self.view.look(path).real, durable.new_token()))
+                part.renew(layout.resumable_path(path, durable.new_token()))
                 sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
             return sent, stamp
         finally:
@@ -262,6 +265,7 @@ class Publish:
             records.template(info),
             trash=trash.name_of(look.path),
             fsync=self.here.policy.fsync,
+            made=sent.stamp,
             leaves=sent.leaves + (sent.far_leaves or b"") if info.size >= WORTH_LEAVES else None,
             loosened=_loosened(look),
         )

@@ -9,7 +9,7 @@ import os
 import time
 
 from avocado_pool_plugin.core import durable, layout
-from avocado_pool_plugin.core.errors import LockTimeout
+from avocado_pool_plugin.core.errors import FileChanging, LockTimeout
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.core.trash import KEEP
 from avocado_pool_plugin.ssh.answers import Found
@@ -117,6 +117,7 @@ class Shell(Reader):
         *,
         trash: str,
         fsync: bool = True,
+        made: Stamp | None = None,
         leaves: bytes | None = None,
         loosened: bytes | None = None,
     ) -> Stamp | None:
@@ -127,10 +128,12 @@ class Shell(Reader):
 
         :param part: the file, in the ``.pool`` directory beside ``path``
         :param trash: what a file that is replaced is called in the trash
+        :param made: its stamp when its content was checked
         :param leaves: digests of its blocks, to be kept beside it
         :param loosened: record for the file that is replaced while that has two names, if nobody
             knows its digest
         :returns: its stamp if that is to be trusted
+        :raises FileChanging: it was written to since ``made``; nothing changed
         :raises SpaceMissing: the disk is full; the old file is there, or the new one
         :raises PoolUnreachable: the same, for another reason
         """
@@ -138,11 +141,16 @@ class Shell(Reader):
         mine = durable.new_token()
         loose = layout.pending_prefix(path) + durable.new_token()
         sent = self._receive(f"{layout.leaves_path(path)}.{mine}.tmp", leaves) if leaves else ""
-        args = (path, kept, _oldest(), mine, loose, _flag(fsync), loosened or b"", sent, *record)
-        self._talk.post("pool_commit", part, *args)
+        wanted = f"{made.inode} {made.size} {made.mtime_ns}" if made else ""
+        args = (path, kept, _oldest(), mine, loose, _flag(fsync), wanted, loosened or b"", sent)
+        self._talk.post("pool_commit", part, *args, *record)
         self.look_ahead(path)
-        answer = self._must("pool_commit", part, f"can't become {path}", *args)
+        answer = self._talk.call("pool_commit", part, *args, *record)
         where = self._talk.where(path)
+        if answer.has("changed"):
+            raise FileChanging(f"what was to become {where} was written to by others; try again")
+        if answer.status:
+            raise self._talk.failure(answer, part, f"can't become {path}")
         if answer.has("unkept"):
             LOG.warning("%s is replaced and can't be kept in the trash: %s", where, answer.cause)
         if answer.has("pending"):

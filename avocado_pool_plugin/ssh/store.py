@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from avocado_pool_plugin.core import chain, knowledge, locks
+from avocado_pool_plugin.core import chain, durable, knowledge, locks
 from avocado_pool_plugin.core.copy import require_room
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import FileChanging, ImageInUse, StateMissing
@@ -73,7 +73,8 @@ class RemoteStore:
         if not os.path.exists(local) or chain.leads_away(local):
             return False
         mine = self.here.info(local)
-        return mine is not None and self.judge.equal(path, local, mine)
+        with durable.typed_failures(local):
+            return mine is not None and self.judge.equal(path, local, mine)
 
     def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.fetch`. One download of a file serves all of this host who wait."""
@@ -91,7 +92,7 @@ class RemoteStore:
             return Moved("copied", info.size, time.monotonic() - started)
 
         with locks.hold(local, self.policy.timeout):
-            return self._settled(path, f"fetching {title} to {local}", attempt)
+            return self._settled(local, path, f"fetching {title} to {local}", attempt)
 
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.publish`. The pool's lock is not held while content travels."""
@@ -107,7 +108,8 @@ class RemoteStore:
             action = "copied" if changed else "kept"
             return Moved(action, info.size, time.monotonic() - started)
 
-        return self._settled(path, f"publishing {local} to {self.view.title(path)}", attempt)
+        doing = f"publishing {local} to {self.view.title(path)}"
+        return self._settled(local, path, doing, attempt)
 
     def remove(self, path: str) -> None:
         """See :meth:`Store.remove`."""
@@ -180,11 +182,14 @@ class RemoteStore:
         again = self.view.peek(path)
         return there.stamp.size if again and made_alike(mine, again.info) else None
 
-    def _settled(self, path: str, doing: str, attempt: Callable[[], _Result]) -> _Result:
+    def _settled(
+        self, local: str, path: str, doing: str, attempt: Callable[[], _Result]
+    ) -> _Result:
         """Do something with a file until nobody replaces it meanwhile, whatever breaks."""
         for number in range(_ATTEMPTS):
             try:
-                return self.session.again(doing, attempt)
+                with durable.typed_failures(local):
+                    return self.session.again(doing, attempt)
             except FileChanging:
                 if number + 1 == _ATTEMPTS:
                     raise

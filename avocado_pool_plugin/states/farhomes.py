@@ -63,7 +63,8 @@ class FarHome:
         there, mine = self._peek(name), knowledge.peek(local, self.view.seen_dir)
         if there is None or mine is None:
             return False
-        same = there.info.generation == mine.info.generation
+        generation = there.info.generation
+        same = generation != "" and generation == mine.info.generation
         return there.fresh and mine.fresh and (same or there.info.same_content(mine.info))
 
     def _peek(self, name: str) -> Peek | None:

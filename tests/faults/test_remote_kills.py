@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.core import locks
+from avocado_pool_plugin.core import layout, locks, resume
 from avocado_pool_plugin.core.errors import (
     HostUnreachable,
     LockTimeout,
@@ -283,6 +283,23 @@ def test_a_lock_goes_with_its_connection(kind, tmp_path):
                 free(path)
             free(path)
             store.session.close()
+
+
+# -- what nobody came back for ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["python", "plain"])
+def test_old_parts_over_there_are_removed(kind, scenes):
+    """Of transfers that were never tried again; a younger one may still be."""
+    with Line(server(kind)) as line:
+        scene = scenes(Case("publish", "known"))
+        meta = scene.target.parent / layout.META
+        for name, age in (("old", 2 * resume.KEEP), ("young", 60.0)):
+            part = meta / f"x.state.{name}.resume.part"
+            part.write_bytes(b"part")
+            os.utime(part, (time.time() - age,) * 2)
+        scene.do(line.store())
+        assert left(scene.pool.root, layout.PART) == ["x.state.young.resume.part"]
 
 
 # -- this process --------------------------------------------------------------------------------

@@ -346,20 +346,21 @@ def test_small_files_are_replaced_as_a_whole(shell, tmp_path):
 def test_temporaries_are_swept_unless_somebody_writes_to_them(shell, tmp_path):
     path = put_at(tmp_path / "x.state", b"content")
     meta = tmp_path / ".pool"
-    names = ["x.state.1.part", "it's $(x).part", "-n.tmp", ".clock-1.tmp", "busy.part", "new.part"]
+    parts = [f"{name}.resume.part" for name in ("x.state.1", "it's $(x)", "busy", "new")]
+    names = [*parts[:2], "-n.tmp", ".clock-1.tmp", *parts[2:]]
     for name in names:
         (meta / name).touch()
-        if name != "new.part":
+        if name != parts[3]:
             os.utime(meta / name, (time.time() - 7200,) * 2)
-    with (meta / "busy.part").open() as busy:
+    with (meta / parts[2]).open() as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
         swept = shell.sweep(str(tmp_path), 3600)
     assert sorted(swept) == sorted(f"{meta}/{name}" for name in names[:4])
-    assert ours(tmp_path) == ["busy.part", "new.part", "x.state.json"]
-    assert shell.sweep(str(tmp_path), 3600) == [f"{meta}/busy.part"]
+    assert ours(tmp_path) == [parts[2], parts[3], "x.state.json"]
+    assert shell.sweep(str(tmp_path), 3600) == [f"{meta}/{parts[2]}"]
     assert shell.sweep(str(tmp_path / "no"), 3600) == []
-    shell.discard(f"{meta}/new.part")
-    shell.discard(f"{meta}/new.part")
+    shell.discard(f"{meta}/{parts[3]}")
+    shell.discard(f"{meta}/{parts[3]}")
     check(path, b"content")
 
 
@@ -511,10 +512,15 @@ def test_a_lock_ends_with_its_shell(shell, tmp_path, how):
 
 def test_a_shell_can_be_ended_by_another_one(shell, tmp_path):
     path = str(tmp_path / "x.state")
-    with far() as lost, subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+    with far() as lost, contextlib.ExitStack() as stack:
+        # processes that were started in one tick of the clock differ by their numbers only
+        time.sleep(0.05)
+        other = stack.enter_context(subprocess.Popen(["sleep", "60"], start_new_session=True))
         lost.lock(path, 0, HOLDER)
-        for pid, token in ((lost.pid, "wrong"), (lost.pid, shell.token), (other.pid, lost.token)):
-            shell.end_of(pid, token)
+        # of another time, another start of the system, nothing at all
+        for token in (f"{lost.token}1", f"x{lost.token}", "wrong"):
+            for pid in (lost.pid, other.pid):
+                shell.end_of(pid, token)
         assert lost.names(str(tmp_path)) == [] and other.poll() is None
         shell.end_of(lost.pid, lost.token)
         shell.lock(path, 5, HOLDER)
