@@ -26,7 +26,7 @@ from avocado_pool_plugin.ssh.plain_far import Far
 #: A stretch that is sent takes a process there; zeros between two cost less up to so many bytes.
 _GAP = BLOCK // 2
 #: Where stretches begin and end, in bytes: what is written there at once.
-_GRID = 1 << 16
+_GRID = 1 << 12
 #: Stretches, and blocks, that are announced at once.
 _STRETCHES, _BLOCKS = 256, 4096
 #: Bytes that come from there at once: as many may come in vain when the file became shorter.
@@ -207,13 +207,14 @@ class Incoming:
         """Fill the open file, whose begin may be right already."""
         first = self._same_begin() if basis else 0
         os.ftruncate(self.target, first * BLOCK)
-        os.ftruncate(self.target, self.size)
         self.far.ask("pool_send", first * BLOCK, self.size, _CHUNK)
         with working_behind() as behind:
             for start in range(first * BLOCK, self.size, _CHUNK):
                 end = min(self.size, start + _CHUNK)
                 self._receive(start, end, behind)
                 self._require(end - start)
+        # only now: how long it is says what a later attempt need not have sent again
+        os.ftruncate(self.target, self.size)
 
     def _same_begin(self) -> int:
         """Return how many blocks are here already."""

@@ -194,6 +194,7 @@ def _break(line: Line, how: str) -> None:
         ("fetch", "python", "frozen"),
         ("fetch", "python", "cut twice"),
         ("fetch", "rsync", "cut"),
+        ("fetch", "plain", "cut"),
     ],
 )
 def test_what_travelled_does_not_travel_again(kind, verb, how, scenes, monkeypatch):
