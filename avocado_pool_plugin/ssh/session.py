@@ -70,8 +70,10 @@ class Session:
         self._bulks = threading.BoundedSemaphore(_MOST_BULK)
         self._abilities: Abilities | None = None
         self._worked = False
+        #: Programs at hand, those that are in use, and how many are being started.
         self._idle: list[_Loan] = []
-        self._most, self._count = _MOST, 0
+        self._out: list[_Loan] = []
+        self._starting = 0
         self._lost: list[Program] = []
         #: Directories over there in which nobody has to look for old temporary files any more.
         self.swept: set[str] = set()
@@ -181,15 +183,20 @@ class Session:
                 for loan in self._idle:
                     if isinstance(loan.tool, kinds):
                         self._idle.remove(loan)
+                        self._out.append(loan)
                         return loan
-                if self._count >= self._most and self._idle:
+                if self._count() >= _MOST and self._idle:
                     self._idle.pop(0).tool.close()
-                    self._count -= 1
-                if self._count < self._most:
-                    self._count += 1
+                if self._count() < _MOST:
+                    self._starting += 1
                     return None
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    raise self._busy(self._most)
+                    raise self._busy(_MOST)
+
+    def _count(self) -> int:
+        """Return how many programs the connection carries, or is about to."""
+        out = sum(loan.connection is self._connection for loan in self._out)
+        return len(self._idle) + out + self._starting
 
     def _busy(self, most: int) -> LockTimeout:
         return LockTimeout(
@@ -202,13 +209,14 @@ class Session:
         return _Loan(shell, Program.of(shell), connection)
 
     def _make(self, make: Callable[[Connection], _Loan]) -> _Loan:
+        loan = None
         try:
             loan = make(self._connected())
-        except BaseException:
+        finally:
             with self._changed:
-                self._count = max(0, self._count - 1)
+                self._starting -= 1
+                self._out += [loan] if loan else []
                 self._changed.notify()
-            raise
         if isinstance(loan.tool, Shell):
             self._end_lost(loan.tool)
         return loan
@@ -218,7 +226,6 @@ class Session:
             if self._connection is not None and not self._connection.alive:
                 LOG.debug("the connection to %s ended, logging in again", self)
                 self._drop()
-                self._count = 1
             if self._connection is None:
                 self._connection = Connection.open(self.host)
                 self._worked = True
@@ -226,12 +233,11 @@ class Session:
 
     def _give_back(self, loan: _Loan) -> None:
         with self._changed:
-            current = loan.connection is self._connection
-            if current and _usable(loan.tool):
+            self._out.remove(loan)
+            if loan.connection is self._connection and _usable(loan.tool):
                 self._idle.append(loan)
             else:
                 self._end(loan)
-                self._count -= current
             self._changed.notify()
 
     def _clean(self, hangs: bool) -> None:
@@ -245,12 +251,10 @@ class Session:
     def _drop_idle(self) -> None:
         for loan in self._idle:
             self._end(loan)
-        self._count = max(0, self._count - len(self._idle))
         self._idle.clear()
 
     def _drop(self) -> None:
         self._drop_idle()
-        self._count = 0
         if self._connection is not None:
             self._connection.close()
             self._connection = None
