@@ -1,6 +1,7 @@
 """Answers of a far shell and the complaints of its tools, taken apart."""
 
 import base64
+import contextlib
 import functools
 import os
 import re
@@ -172,10 +173,11 @@ def parse_locks(text: bytes) -> frozenset[ByteLock]:
         # number, kind, ADVISORY, READ or WRITE, process, device and inode, first and last byte
         if len(words) != 8 or words[1] not in ("POSIX", "OFDLCK"):
             continue
-        first, last = int(words[6]), _LOCKED[-1] if words[7] == "EOF" else int(words[7])
-        if first <= _LOCKED[-1] and last >= _LOCKED[0]:
+        with contextlib.suppress(ValueError):  # of a file that is gone: "<none>:0"
+            first, last = int(words[6]), _LOCKED[-1] if words[7] == "EOF" else int(words[7])
             major, minor, inode = words[5].split(":")
-            found.add(ByteLock(int(major, 16), int(minor, 16), int(inode)))
+            if first <= _LOCKED[-1] and last >= _LOCKED[0]:
+                found.add(ByteLock(int(major, 16), int(minor, 16), int(inode)))
     return frozenset(found)
 
 

@@ -297,7 +297,7 @@ def held(shell: Shell, path: str, timeout: float, look: bool = False) -> Iterato
     try:
         yield
     finally:
-        if shell.ready:
+        if shell.usable:
             shell.unlock()
 
 

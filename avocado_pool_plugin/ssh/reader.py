@@ -52,9 +52,9 @@ class Reader:
         return self._known or self._talk.abilities()
 
     @property
-    def ready(self) -> bool:
+    def usable(self) -> bool:
         """Whether it can be used: it can't after an error of the connection."""
-        return self._talk.ready
+        return self._talk.usable
 
     @property
     def pid(self) -> int:
@@ -68,7 +68,7 @@ class Reader:
 
     def close(self) -> None:
         """End the shell; a lock that it holds is let go."""
-        self._talk.ready = False
+        self._talk.usable = False
         self._channel.close()
 
     def names(self, directory: str) -> list[str]:

@@ -234,7 +234,7 @@ class Session:
     def _give_back(self, loan: _Loan) -> None:
         with self._changed:
             self._out.remove(loan)
-            if loan.connection is self._connection and _usable(loan.tool):
+            if loan.connection is self._connection and loan.tool.usable:
                 self._idle.append(loan)
             else:
                 self._end(loan)
@@ -269,10 +269,6 @@ class Session:
             lost = self._lost.pop()
             with contextlib.suppress(HostUnreachable, PoolSilent):
                 lost.end(shell)
-
-
-def _usable(tool: Shell | Bulk) -> bool:
-    return tool.ready if isinstance(tool, Shell) else tool.usable
 
 
 _sessions: dict[tuple[object, ...], Session] = {}

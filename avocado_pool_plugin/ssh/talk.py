@@ -130,14 +130,14 @@ class Talk:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.title = channel.title
-        self.ready = False
+        self.usable = False
         self._token = secrets.token_hex(8)
         self._count = 0
         #: Calls that were posted, and whose answers did not come yet.
         self._posted: deque[_Posted] = deque()
         every = max(0.05, min(_BEAT, channel.timeout / 4))
         channel.send(_program())
-        self.ready = True
+        self.usable = True
         hello = self.call("pool_start", f"{every:g}", int(_PATIENCE / every))
         self._check(hello)
         self.pid, self.session = int(hello.one("pid")), hello.one("session")
@@ -185,22 +185,22 @@ class Talk:
         self._posted.append(_Posted(self._send(function, args), (function, args)))
 
     def _send(self, function: str, args: tuple[str | bytes | int, ...]) -> bytes:
-        if not self.ready:
+        if not self.usable:
             raise HostUnreachable(
                 f"the shell on {self.title} is of no more use, something broke its conversation"
             )
         self._count += 1
         token = f"{self._token}{self._count}".encode()
         words = [b"pool_call", token, function.encode(), *map(_quoted, args)]
-        self.ready = False
+        self.usable = False
         self.channel.send(b" ".join(words) + b"\n")
-        self.ready = True
+        self.usable = True
         return token
 
     def _answer(self, token: bytes, data: bytes = b"") -> Answer:
-        self.ready = False
+        self.usable = False
         answer = self._receive(token, data)
-        self.ready = True
+        self.usable = True
         return answer
 
     def where(self, path: str) -> str:

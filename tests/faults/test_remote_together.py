@@ -203,7 +203,7 @@ def test_threads_of_one_session_survive_its_connection(pool, tmp_path, how, monk
         assert failures == []
         assert len(line.programs()) <= 10
         with store.session.shell() as one, store.session.bulk():
-            assert one.ready
+            assert one.usable
     for number, content in enumerate(contents):
         for turn in range(3):
             for path in (pool.ram(f"{number}-{turn}"), tmp_path / f"{number}-{turn}.state.back"):

@@ -137,7 +137,7 @@ class Steps:
             self._happens()
             return real(talk, *args, **more)
         real(talk, *args, **more)
-        talk.ready = False
+        talk.usable = False
         self._happens()
         while True:
             talk.channel.receive(1)  # whatever else is under way, until that is an error

@@ -187,7 +187,7 @@ def test_names_with_control_characters_are_refused(shell, tmp_path):
     for path in (f"{tmp_path}/a\nb", f"{tmp_path}/\x1b", f"{tmp_path}/\x7f"):
         with pytest.raises(NameRefused):
             shell.look([path])
-    assert shell.ready
+    assert shell.usable
 
 
 def test_links_are_known_by_where_they_lead(shell, tmp_path):
@@ -394,7 +394,7 @@ def test_reading_that_gets_nowhere_is_silence(tmp_path):
     with far(timeout=1) as one:
         with open(os.open(path, os.O_RDWR), "wb"), pytest.raises(PoolSilent):
             one.sha256(str(path))
-        assert not one.ready
+        assert not one.usable
 
 
 # -- the shell itself ----------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_an_interrupted_call_is_the_end(tmp_path):
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             one.sha256(str(tmp_path / "x"))
-        assert not one.ready
+        assert not one.usable
         with pytest.raises(PoolUnreachable, match="of no more use"):
             one.names(str(tmp_path))
         subprocess.run(["dash", "-c", f"kill -9 -{one.pid}"], check=True)

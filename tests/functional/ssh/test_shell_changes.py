@@ -493,7 +493,7 @@ def test_waiting_for_a_lock_is_no_silence(tmp_path):
     with lock_holder(path), far(timeout=1) as one:
         with pytest.raises(LockTimeout):
             one.lock(str(path), 2, HOLDER)
-        assert one.ready
+        assert one.usable
 
 
 @pytest.mark.parametrize("how", ["close", "kill"])
