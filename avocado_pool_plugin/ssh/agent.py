@@ -22,12 +22,12 @@ from avocado_pool_plugin.ssh.far_files import (
     BLAKE3_TREE,
     SHA256_TREE,
     blake3,
-    fill,
     open_part,
     open_source,
     stamp,
 )
-from avocado_pool_plugin.ssh.far_work import HEAD, Line, Part, Reader
+from avocado_pool_plugin.ssh.far_line import HEAD, Line
+from avocado_pool_plugin.ssh.far_work import Part, Reader
 
 TYPE_CHECKING = False  # importing typing takes a while
 if TYPE_CHECKING:
@@ -80,18 +80,17 @@ class Agent:
         """Open a part and give it its size, and the content of an old version if it has none."""
         self._close()
         fd = open_part(path.encode("latin-1"))
+        part = Part(self.line, fd, size, self.algorithm)
         try:
-            fresh = os.fstat(fd).st_size == 0
-            taken = None
-            if fresh and basis:
-                taken = fill(fd, basis.encode("latin-1"), size, self.line.beat)
+            if basis and os.fstat(fd).st_size == 0:
+                part.begin_as(basis.encode("latin-1"))
             empty = os.fstat(fd).st_size == 0
             os.ftruncate(fd, size)
-            self.file = Part(self.line, fd, size, self.algorithm)
+            self.file = part
         finally:
             if self.file is None:
-                os.close(fd)
-        return {"empty": empty, "basis": taken}
+                part.close()
+        return {"empty": empty, "basis": part.old_stamp}
 
     def _source(self, path: str) -> None:
         """Open a file to read it."""

@@ -19,7 +19,7 @@ from avocado_pool_plugin.ssh.upload import Basis, Sent, Upload
 __all__ = ["Agent", "Basis", "Digested", "Received", "Sent"]
 
 #: What is sent, in this order.
-_MODULES = ("far_files", "far_work", "agent")
+_MODULES = ("far_files", "far_line", "far_work", "agent")
 #: Receives modules and runs the last. Nothing is sent before it says so: shells read ahead.
 _LOADER = """
 import json, os, sys, types

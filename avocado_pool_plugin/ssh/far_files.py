@@ -231,18 +231,15 @@ def _open_shared(path: bytes, flags: int) -> int:
         return os.open(path, flags, 0o666)
 
 
-def fill(fd: int, basis: bytes, size: int, beat: "Beat") -> "list[int] | None":
+def fill(fd: int, old: int, size: int, beat: "Beat") -> "list[int] | None":
     """
-    Give an empty file the content of an old version, as far as there is one.
+    Give an empty file the content of an old version.
 
+    :param old: open for reading
     :param size: bytes that are of use
-    :returns: the old version's stamp, None if it was written to meanwhile or is of no use: absent,
+    :returns: the old version's stamp, None if it was written to meanwhile or is of no use:
         unreadable or too large
     """
-    try:
-        old = open_source(basis)
-    except OSError:
-        return None
     try:
         before = stamp(old)
         try:
@@ -254,8 +251,6 @@ def fill(fd: int, basis: bytes, size: int, beat: "Beat") -> "list[int] | None":
     except OSError:
         os.ftruncate(fd, 0)
         return None
-    finally:
-        os.close(old)
 
 
 def _copy(source: int, target: int, start: int, end: int, beat: "Beat") -> None:

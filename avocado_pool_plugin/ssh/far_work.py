@@ -4,15 +4,12 @@ What the agent does with a file while it is open, and how it tells; sent there w
 Only the standard library, and nothing newer than Python 3.6.
 """
 
-import contextlib
-import fcntl
+import errno
 import hashlib
-import json
 import os
 import queue
 import struct
 import threading
-import time
 
 from avocado_pool_plugin.ssh.far_files import (
     BLOCK,
@@ -22,104 +19,28 @@ from avocado_pool_plugin.ssh.far_files import (
     data_blocks,
     data_pieces,
     data_spans,
+    fill,
     is_zero,
     leaf_of,
+    open_source,
     ordered,
     read_at,
+    stamp,
     sums,
     write_at,
 )
+from avocado_pool_plugin.ssh.far_line import Line
 
 TYPE_CHECKING = False  # importing typing takes a while
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from avocado_pool_plugin.ssh.far_files import Span
 
     Task = tuple[bytes, int, int, bytearray]
 
-#: How a frame begins: its kind, a number, and how many bytes follow.
-HEAD = struct.Struct("!cQI")
-
-_F_SETPIPE_SZ = 1031
-#: Seconds between signs of life, and for how long a single call of the system may last.
-_BEAT, _PATIENCE = 0.25, 900
 #: Pieces of data that may wait to be written; leaves that are sent at once.
 _WAITING, _BATCH = 4, 64
-
-
-class Line:
-    """The connection."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._done = 0
-        self._said = time.monotonic()
-        for fd in (0, 1):
-            os.set_blocking(fd, True)
-            # not if it is a socket, or if others used up what there is
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, _F_SETPIPE_SZ, BLOCK)
-
-    def hear(self, view: memoryview) -> bool:
-        """Fill a buffer; return False if the other side is gone."""
-        have = 0
-        while have < len(view):
-            got = os.readv(0, [view[have:]])
-            if not got:
-                return False
-            have += got
-        return True
-
-    def say(self, kind: bytes, number: int = 0, body: "bytes | memoryview" = b"") -> None:
-        """Send a frame."""
-        head = HEAD.pack(kind, number, len(body))
-        with self._lock:
-            try:
-                sent = os.writev(1, [head, body])
-                for part in (head, memoryview(body)):
-                    skip = min(sent, len(part))
-                    sent -= skip
-                    while skip < len(part):
-                        skip += os.write(1, part[skip:])
-            except OSError:
-                os._exit(1)  # nobody listens; whatever thread this is
-            self._said = time.monotonic()
-
-    def answer(self, **what: object) -> None:
-        """Send the answer that ends a request."""
-        if self._done:
-            self.beat(now=True)
-        self.say(b"r", 0, json.dumps(what).encode())
-
-    def refuse(self, error: OSError) -> None:
-        """Send what went wrong."""
-        self.answer(error=error.strerror or str(error), errno=error.errno or 0)
-
-    def beat(self, done: int = 0, now: bool = False) -> None:
-        """Tell that bytes got done, unless something was told just before."""
-        self._done += done
-        if now or time.monotonic() - self._said > _BEAT:
-            told, self._done = self._done, 0
-            self.say(b"b", told)
-
-    def waiting(self, call: "Callable[[], object]") -> None:
-        """Do what may take long and can't tell how it gets on, with signs of life."""
-        over = threading.Event()
-
-        def live() -> None:
-            for _ in range(int(_PATIENCE / _BEAT)):
-                if over.wait(_BEAT):
-                    return
-                self.say(b"b")
-
-        thread = threading.Thread(target=live)
-        thread.start()
-        try:
-            call()
-        finally:
-            over.set()
-            thread.join()
 
 
 class Reader:
@@ -134,11 +55,16 @@ class Reader:
         """Close it."""
         os.close(self.fd)
 
-    def load(self, start: int, end: int) -> memoryview:
-        """Read at most a block, into a buffer that this thread uses for the next one as well."""
+    def load(self, start: int, end: int, fd: "int | None" = None) -> memoryview:
+        """
+        Read at most a block, into a buffer that this thread uses for the next one as well.
+
+        :param fd: of another file to read
+        """
         if not hasattr(self._own, "buffer"):
             self._own.buffer = bytearray(BLOCK)
-        return read_at(self.fd, memoryview(self._own.buffer)[: end - start], start)
+        where = self.fd if fd is None else fd
+        return read_at(where, memoryview(self._own.buffer)[: end - start], start)
 
     def leaf(self, number: int, algorithm: str) -> bytes:
         """Return the digest of a block."""
@@ -146,10 +72,14 @@ class Reader:
 
     def tell_sums(self, spans: "list[Span]") -> None:
         """Send the digests of the pieces with data in some stretches."""
+        self.tell_sums_of(self.fd, spans)
+
+    def tell_sums_of(self, fd: int, spans: "list[Span]") -> None:
+        """Do so for a file that is open otherwise."""
         # not by several threads: with pieces this small they would mostly wait for each other
         for span in spans:
-            for start, end in data_pieces(self.fd, *span):
-                self.line.say(b"s", start, sums(self.load(start, end)))
+            for start, end in data_pieces(fd, *span):
+                self.line.say(b"s", start, sums(self.load(start, end, fd)))
 
     def tell_data(self, spans: "list[Span]") -> None:
         """Send the data in some stretches; zeros are not sent."""
@@ -201,6 +131,9 @@ class Part(Reader):
         self.algorithm = algorithm
         self.patches = hashlib.sha256()
         self.failed = False
+        #: An old version that it began as, and its stamp then; each None if there is none.
+        self.old: int | None = None
+        self.old_stamp: list[int] | None = None
         count = -(-size // BLOCK)
         #: Whether the leaf of a block is known, and those that are.
         self._known = bytearray(count)
@@ -216,7 +149,22 @@ class Part(Reader):
     def close(self) -> None:
         """Close it, and let go of its lock."""
         self._stop()
+        if self.old is not None:
+            os.close(self.old)
         Reader.close(self)
+
+    def begin_as(self, basis: bytes) -> None:
+        """Take the content of an old version, if there is one that can be read."""
+        try:
+            self.old = open_source(basis)
+        except OSError:
+            return
+        self.old_stamp = fill(self.fd, self.old, self.size, self.line.beat)
+
+    def tell_sums(self, spans: "list[Span]") -> None:
+        """See ``Reader``: of what it began as, which may be in memory when its clone is not."""
+        known = self.old is not None and self.old_stamp is not None
+        self.tell_sums_of(self.old if known and self.old is not None else self.fd, spans)
 
     def take(self, kind: bytes, number: int, length: int) -> bool:
         """Hear what is to be written; return False if nobody speaks any more."""
@@ -235,6 +183,10 @@ class Part(Reader):
         self.line.waiting(self._stop)
         if self.failed:
             return
+        if self._old_changed():
+            self.line.refuse(OSError(errno.ESTALE, "the old version was written to meanwhile"))
+            self.failed = True
+            return
         if leaves:
             blocks = data_blocks(self.fd, self.size)
             todo = (number for number in blocks if not self._known[number])
@@ -245,6 +197,12 @@ class Part(Reader):
             self.line.waiting(lambda: os.fsync(self.fd))
         if leaves:
             self.send_leaves(self._leaves)
+
+    def _old_changed(self) -> bool:
+        if self.old is None or self.old_stamp is None:
+            return False
+        # its ctime changes when somebody replaces it, who keeps it in the trash
+        return stamp(self.old)[:3] != self.old_stamp[:3]
 
     def _stop(self) -> None:
         self._todo.put(None)

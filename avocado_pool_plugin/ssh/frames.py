@@ -16,7 +16,7 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh.channel import Channel
-from avocado_pool_plugin.ssh.far_work import HEAD
+from avocado_pool_plugin.ssh.far_line import HEAD
 
 #: Kinds of frames, see ssh/agent.py.
 DATA, PATCH, ZEROS, SUMS, LEAVES, ANSWER = b"d", b"p", b"z", b"s", b"l", b"r"

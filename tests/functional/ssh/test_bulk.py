@@ -329,7 +329,7 @@ def test_on_a_file_system_that_can_an_old_version_is_shared(lab, on_xfs):
 # -- what is sent --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["agent", "far_files", "far_work"])
+@pytest.mark.parametrize("name", ["agent", "far_files", "far_line", "far_work"])
 def test_what_is_sent_is_read_by_old_pythons_and_needs_nothing(name):
     source = (HERE / f"{name}.py").read_text()
     tree = ast.parse(source, feature_version=(3, 6))
@@ -344,8 +344,8 @@ def test_what_is_sent_is_read_by_old_pythons_and_needs_nothing(name):
             continue
         if isinstance(node, ast.ImportFrom):
             assert node.module in sys.stdlib_module_names or node.module in (
-                "avocado_pool_plugin.ssh.far_files", "avocado_pool_plugin.ssh.far_work",
-                "concurrent.futures",
+                "avocado_pool_plugin.ssh.far_files", "avocado_pool_plugin.ssh.far_line",
+                "avocado_pool_plugin.ssh.far_work", "concurrent.futures",
             ), node.module  # fmt: skip
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= sys.stdlib_module_names

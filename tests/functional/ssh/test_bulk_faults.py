@@ -296,6 +296,22 @@ def test_files_that_change_while_they_are_sent_are_noticed(lab, tmp_path, change
         upload(lab, source, part, progress=after(MIB, lambda: CHANGES[change](source)))
 
 
+def test_an_old_version_that_is_written_to_meanwhile_is_noticed(lab, tmp_path):
+    """Its pieces are compared in its place, not in the part's: both have to be the same."""
+    first, old, source = tmp_path / "first", tmp_path / "old", tmp_path / "source"
+    first.write_bytes(noise(24 * MIB))
+    basis = basis_of(old, upload(lab, first, old))
+    lab.release()
+    changed = bytearray(noise(24 * MIB))
+    for number in range(12):
+        changed[number * MIB] ^= 1
+    source.write_bytes(changed)
+    time.sleep(0.02)
+    meanwhile = after(12 * MIB + 1, lambda: CHANGES["written"](old))
+    with pytest.raises(PoolUnreachable, match="old version"):
+        upload(lab, source, tmp_path / "part", basis, progress=meanwhile)
+
+
 def test_an_old_version_that_was_replaced_is_not_trusted(lab, tmp_path):
     first, old, source = tmp_path / "first", tmp_path / "old", tmp_path / "source"
     first.write_bytes(noise(6 * MIB))
