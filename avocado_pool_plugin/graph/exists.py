@@ -18,16 +18,8 @@ from avocado_pool_plugin.graph.readers import Here
 from avocado_pool_plugin.graph.recipe import Recipes, told
 from avocado_pool_plugin.graph.search import CACHE, Place, Search
 from avocado_pool_plugin.graph.sight import Eyes, Sight
-from avocado_pool_plugin.params import (
-    IGNORE,
-    REBUILD,
-    cache_dir,
-    host,
-    mirrors,
-    policy,
-    recipe_mode,
-    scopes,
-)
+from avocado_pool_plugin.params import cache_dir, host, mirrors, policy, recipe_mode, scopes
+from avocado_pool_plugin.params.options import IGNORE, REBUILD
 from avocado_pool_plugin.states.images import seen_dir
 from avocado_pool_plugin.states.ops import TransferOps
 from avocado_pool_plugin.states.setup import BACKENDS

@@ -13,7 +13,8 @@ from avocado_pool_plugin.graph.exists import Finder
 from avocado_pool_plugin.graph.model import Graph
 from avocado_pool_plugin.graph.plan import Plan, Wish, make_plan
 from avocado_pool_plugin.graph.read import Reading, node_of
-from avocado_pool_plugin.params import cache_dir, job_params
+from avocado_pool_plugin.params import cache_dir
+from avocado_pool_plugin.params.options import job_params
 
 LOG = logging.getLogger("avocado." + __name__)
 

@@ -7,7 +7,7 @@ from avocado.core.plugin_interfaces import CLI
 from avocado.core.settings import settings
 
 from avocado_pool_plugin.graph.resolve import PARALLEL_WARNING
-from avocado_pool_plugin.params import SECTION
+from avocado_pool_plugin.params.options import SECTION
 from avocado_pool_plugin.plugins.runner import NAME
 
 #: Option of ``[pool]``, its name on the command line, what stands for the value in the help.

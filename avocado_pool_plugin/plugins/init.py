@@ -3,7 +3,7 @@
 from avocado.core.plugin_interfaces import Init
 from avocado.core.settings import settings
 
-from avocado_pool_plugin.params import OPTIONS, SECTION
+from avocado_pool_plugin.params.options import OPTIONS, SECTION
 from avocado_pool_plugin.plugins.options import OFF
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from avocado.core.settings import settings
 
 from avocado_pool_plugin.core.errors import SettingRefused
-from avocado_pool_plugin.params import OPTIONS, SECTION, read_option, yes_no
+from avocado_pool_plugin.params.options import OPTIONS, SECTION, read_option
+from avocado_pool_plugin.params.values import yes_no
 
 #: The option that switches the plugin off; it has no test param.
 OFF = "off"

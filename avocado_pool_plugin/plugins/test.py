@@ -7,7 +7,7 @@ from typing import Any
 from avocado.core.plugin_interfaces import PostTest, PreTest
 from avocado.core.settings import settings
 
-from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.options import is_off
 
 #: File that Avocado-VT executes in the test's process before anything else.

@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from avocado_pool_plugin.params import OPTIONS
+from avocado_pool_plugin.params.options import OPTIONS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from avocado.core.parser import ArgumentParser
 from avocado.core.settings import Settings
 
 from avocado_pool_plugin.core.errors import SettingRefused
-from avocado_pool_plugin.params import OPTIONS, job_params
+from avocado_pool_plugin.params.options import OPTIONS, job_params
 from avocado_pool_plugin.plugins import cli, cmd, init, options
 from avocado_pool_plugin.plugins.settings import POOL_CONF, PoolSettings
 

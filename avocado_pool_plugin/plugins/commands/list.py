@@ -8,7 +8,8 @@ from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import PoolUnreachable
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.params import cache_dir, job_params, shared_pools
+from avocado_pool_plugin.params import cache_dir, shared_pools
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
-from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,

@@ -8,7 +8,7 @@ from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.names import State
-from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.commands.arguments import add_words
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,

@@ -13,7 +13,7 @@ from avocado.core.suite import TestSuite, TestSuiteError
 
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.graph.resolve import PARALLEL_WARNING, whole_configuration
-from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.runner import NAME
 from avocado_pool_plugin.plugins.selection import Selection
 

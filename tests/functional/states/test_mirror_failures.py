@@ -19,7 +19,7 @@ from avocado_pool_plugin.core.errors import (
     StateMissing,
     StateNeeded,
 )
-from avocado_pool_plugin.params import job_params
+from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.states import requests, setup
 from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
 from tests.support.hosts import Hosts, hung, inside, installed

@@ -6,7 +6,7 @@ import pytest
 from avocado.core import exceptions
 
 from avocado_pool_plugin.core.errors import StateMissing
-from avocado_pool_plugin.params import SCOPES
+from avocado_pool_plugin.params.values import SCOPES
 from avocado_pool_plugin.states import requests, setup
 from tests.support.hosts import Hosts, installed
 from tests.support.states import OWN, get, put, unset
