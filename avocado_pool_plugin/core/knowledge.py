@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.core import durable, layout, records, seen
-from avocado_pool_plugin.core.digest import Progress, digest_fd
+from avocado_pool_plugin.core.digest import ALGORITHM, Progress, digest_fd
 from avocado_pool_plugin.core.errors import (
     FileChanging,
     FileCorrupt,
@@ -148,13 +148,15 @@ def identify_working(path: str, seen_dir: str | None) -> FileInfo | None:
     raise FileChanging(f"{path} is being written to; wait until that is done")
 
 
-def read_digest(path: str, progress: Progress | None) -> tuple[str, Stamp] | None:
+def read_digest(
+    path: str, progress: Progress | None, algorithm: str = ALGORITHM
+) -> tuple[str, Stamp] | None:
     """Read a file and return its digest and stamp, None if it changed or went meanwhile."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             before = Stamp.of(os.fstat(fd))
-            digest = digest_fd(fd, before.size, progress)
+            digest = digest_fd(fd, before.size, progress, algorithm)
             if Stamp.of(os.fstat(fd)) == before:
                 return digest, before
         finally:

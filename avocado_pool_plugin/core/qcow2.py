@@ -96,6 +96,14 @@ def parse_header(path: str, start: bytes, read: Callable[[int, int], bytes]) -> 
         raise ImageRefused(f"{path} has a damaged QCOW2 header: {error}") from error
 
 
+def backing_end(start: bytes) -> int:
+    """Return where the name of an image's backing file ends, 0 if none is named."""
+    if len(start) < _HEADER.size or start[:4] != _MAGIC:
+        return 0
+    _, _, at, length, *_ = _HEADER.unpack_from(start)
+    return int(at + length) if at else 0
+
+
 def _parse(start: bytes, read: Callable[[int, int], bytes]) -> Header:
     fields = _HEADER.unpack_from(start)
     version, backing_at, backing_length, size = fields[1], fields[2], fields[3], fields[5]

@@ -49,13 +49,7 @@ class There:
 
     def believe(self, path: str) -> FileInfo | None:
         """See :meth:`Reader.believe`."""
-        known = self._far.view.weigh(self._look(path))
-        if known is None:
-            return None
-        quiet = known.untouched or not known.recorded
-        if self._judge.known(known) or (quiet and self._judge.policy.verify != "always"):
-            return known.info
-        return self._judge.identify(self._path(path))
+        return self._judge.believe(self._look(path))
 
     def allocated(self, path: str) -> int:
         """See :meth:`Reader.allocated`."""

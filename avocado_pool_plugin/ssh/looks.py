@@ -2,15 +2,13 @@
 
 import os
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from avocado_pool_plugin.core import chain, qcow2
+from avocado_pool_plugin.core.chain import Backing
+from avocado_pool_plugin.core.errors import ImageRefused
 from avocado_pool_plugin.core.records import Stamp
-
-#: Magic, version, place and size of the backing file's name.
-_BACKING = struct.Struct(">4sIQI")
-_MAGIC = b"QFI\xfb"
 
 
 @dataclass(frozen=True)
@@ -106,21 +104,32 @@ class ShelfLook:
 
 def backing_name(header: bytes) -> str:
     """Return the name of the file that an image stands on as its header has it, empty for none."""
-    if len(header) < _BACKING.size:
+    try:
+        return _header("", header).backing
+    except ImageRefused:
         return ""
-    magic, _, at, size = _BACKING.unpack_from(header)
-    if magic != _MAGIC or not at or at + size > len(header):
-        return ""
-    return os.fsdecode(header[at : at + size])
 
 
 def reaches_further(look: Look) -> bool:
     """Tell whether an image names what it stands on beyond what was looked at of it."""
-    if len(look.header) < _BACKING.size or look.stamp is None:
-        return False
-    magic, _, at, size = _BACKING.unpack_from(look.header)
-    further: bool = len(look.header) < at + size <= look.stamp.size
-    return bool(at) and magic == _MAGIC and further
+    size = look.stamp.size if look.stamp else 0
+    return len(look.header) < qcow2.backing_end(look.header) <= size
+
+
+def _header(title: str, start: bytes) -> qcow2.Header:
+    return qcow2.parse_header(title, start, lambda at, size: start[at : at + size])
+
+
+def backing_of(look: Look, title: str) -> Backing:
+    """
+    Return what an image stands on.
+
+    :param title: what it is called in errors
+    :raises ImageRefused: its backing is not a plain file, or it is no QCOW2 image
+    """
+    header = _header(title, look.header)
+    qcow2.check_movable(title, header)
+    return chain.named_backing(header, look.path, os.path.dirname(look.path))
 
 
 def backing_path(look: Look) -> str:

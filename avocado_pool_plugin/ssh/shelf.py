@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable
 
-from avocado_pool_plugin.core import chain, qcow2, records, users
+from avocado_pool_plugin.core import records, users
 from avocado_pool_plugin.core.errors import ImageRefused
 from avocado_pool_plugin.core.records import Record
 from avocado_pool_plugin.core.trash import name_of
 from avocado_pool_plugin.core.users import User
-from avocado_pool_plugin.ssh.looks import Look, reaches_further
+from avocado_pool_plugin.ssh.looks import Look, backing_of, reaches_further
 from avocado_pool_plugin.ssh.shell import Shell
 
 
@@ -84,10 +84,8 @@ def _stands_on(look: Look) -> str:
     :raises ImageRefused: that can't be told
     """
     try:
-        header = qcow2.parse_header(look.path, look.header, lambda at, n: look.header[at : at + n])
-        qcow2.check_movable(look.path, header)
+        return backing_of(look, look.path).state
     except ImageRefused:
         if reaches_further(look):
             raise  # it may stand on anything
         return ""  # nothing that could stand on a state
-    return chain.named_backing(header, look.path, os.path.dirname(look.path)).state

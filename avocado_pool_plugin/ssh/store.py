@@ -9,7 +9,7 @@ from typing import TypeVar
 from avocado_pool_plugin.core import chain, durable, knowledge, locks
 from avocado_pool_plugin.core.copy import require_room
 from avocado_pool_plugin.core.digest import Progress
-from avocado_pool_plugin.core.errors import FileChanging, ImageInUse, StateMissing
+from avocado_pool_plugin.core.errors import FileChanging, ImageInUse
 from avocado_pool_plugin.core.local import LocalStore, made_alike
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.plan import End, Plan
@@ -99,8 +99,6 @@ class RemoteStore:
         started = time.monotonic()
 
         def attempt() -> Moved:
-            if not os.path.exists(local):
-                raise StateMissing(f"{local} does not exist; set the state first or look elsewhere")
             size = self._kept(local, path)
             if size is not None:
                 return Moved("kept", size)

@@ -4,16 +4,15 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from avocado_pool_plugin.core import chain, evidence, qcow2, records, seen
+from avocado_pool_plugin.core import evidence, records, seen
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, StateMissing, StateNeeded
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
-from avocado_pool_plugin.core.qcow2 import Header
 from avocado_pool_plugin.core.records import FileInfo, Record
 from avocado_pool_plugin.core.seen import Seen
 from avocado_pool_plugin.ssh import glance
-from avocado_pool_plugin.ssh.looks import Look
+from avocado_pool_plugin.ssh.looks import Look, backing_of
 from avocado_pool_plugin.ssh.session import Session
 from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.shell import Shell
@@ -162,15 +161,6 @@ class View:
             # its text begins with the file
             raise StateNeeded(self.title(str(error))) from error
 
-    def header(self, path: str) -> Header:
-        """
-        Return the header of an image state.
-
-        :raises ImageRefused: it is no QCOW2 image
-        """
-        start = self.look(path).header
-        return qcow2.parse_header(self.title(path), start, lambda at, size: start[at : at + size])
-
     def parent(self, path: str) -> str:
         """
         Return the state that an image state stands on, empty for none.
@@ -179,9 +169,7 @@ class View:
         :raises ChainBroken: it stands on something that is no state
         """
         self.must(path)
-        header = self.header(path)
-        qcow2.check_movable(self.title(path), header)
-        backing = chain.named_backing(header, path, os.path.dirname(path))
+        backing = backing_of(self.look(path), self.title(path))
         if backing.outside:
             raise ChainBroken(
                 f"{self.title(path)} stands on {backing.outside}, which is no state of the same "

@@ -1,12 +1,10 @@
 """Looking at the files of remote pools: each once, and many of them in one round trip."""
 
 import itertools
-import os
 from collections.abc import Iterable
 from typing import Any
 
 from avocado_pool_plugin import params as settings
-from avocado_pool_plugin.core import chain, qcow2
 from avocado_pool_plugin.core.chain import Backing
 from avocado_pool_plugin.core.errors import (
     HostUnreachable,
@@ -16,7 +14,7 @@ from avocado_pool_plugin.core.errors import (
 )
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.ssh import session
-from avocado_pool_plugin.ssh.looks import Look, backing_path, is_speakable
+from avocado_pool_plugin.ssh.looks import Look, backing_of, backing_path, is_speakable
 from avocado_pool_plugin.ssh.view import View
 
 #: Files that are looked at in one round trip.
@@ -78,10 +76,7 @@ class FarFiles:
 
         :raises ImageRefused: its backing is not a plain file, or it is no QCOW2 image
         """
-        title, start = self.view.title(path), self.look(path).header
-        header = qcow2.parse_header(title, start, lambda at, size: start[at : at + size])
-        qcow2.check_movable(title, header)
-        return chain.named_backing(header, path, os.path.dirname(path))
+        return backing_of(self.look(path), self.view.title(path))
 
     def _ask(self, paths: list[str]) -> dict[str, Look]:
         def ask() -> dict[str, Look]:
