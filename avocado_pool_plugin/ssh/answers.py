@@ -28,8 +28,8 @@ _ABSENT = (
     ": nonexistent directory",
 )
 _COMPLAINT = re.compile(
-    r"(?:\S*/)?(?:base64|cat|chgrp|chmod|cp|flock|head|ln|ls|mkdir|mv|od|realpath|rm|sha256sum|"
-    r"stat|sync|\S*sh): .*: .+"
+    r"(?:\S*/)?(?:base64|cat|chgrp|chmod|cp|flock|head|ln|ls|mkdir|mv|od|realpath|rm|stat|"
+    r"sync|\S*sh): .*: .+"
 )
 #: Escapes in names of ``ls --quoting-style=c``.
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")

@@ -6,15 +6,15 @@ import pkgutil
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from avocado_pool_plugin.core.digest import SHA256_TREE, Progress, Tree
-from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
-from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
-from avocado_pool_plugin.ssh.download import Download, Received
+from avocado_pool_plugin.ssh.content import Basis, Digested, Received, Sent
+from avocado_pool_plugin.ssh.download import Download
 from avocado_pool_plugin.ssh.frames import Wire, far_path
-from avocado_pool_plugin.ssh.upload import Basis, Sent, Upload
+from avocado_pool_plugin.ssh.upload import Upload
 
 __all__ = ["Agent", "Basis", "Digested", "Received", "Sent"]
 
@@ -36,26 +36,9 @@ module.main()
 _CHATTER = 10000
 
 
-@dataclass(frozen=True)
-class Digested:
-    """
-    What a file over there contains.
-
-    :param digest: of the whole content
-    :param leaves: the digests of its blocks
-    :param stamp: of the file, before and after it was read
-    """
-
-    digest: str
-    leaves: bytes
-    stamp: Stamp
-
-
 class Agent:
     """
-    The agent at the other end of a channel, started by this.
-
-    One for one thread at a time. After an error it may be of no more use, see ``usable``.
+    The agent at the other end of a channel, started by this; see ``content.Bulk``.
 
     :param channel: with a shell at its other end that waits for commands
     :param python: the host's python3
@@ -65,7 +48,7 @@ class Agent:
 
     def __init__(self, channel: Channel, python: str = "python3") -> None:
         self._wire = Wire(channel)
-        #: Whether it can be asked for anything; if not, its channel is closed.
+        #: See ``content.Bulk``.
         self.usable = True
         with self._whole():
             self._start(python)
@@ -87,10 +70,7 @@ class Agent:
             if channel.receive_line() == token.encode():
                 channel.send(program.encode())
                 return
-        raise PoolUnreachable(
-            f"{channel.title} printed {_CHATTER} lines where an answer was expected; make its "
-            f"login shell print nothing without a terminal"
-        )
+        raise failures.chatter(channel.title, _CHATTER)
 
     def upload(
         self,
@@ -102,22 +82,7 @@ class Agent:
         fsync: bool = True,
         progress: Progress | None = None,
     ) -> Sent:
-        """
-        Make a part over there equal to an open file here; what the part has already is not sent.
-
-        The part stays locked against other uploads until :meth:`release` or the next call.
-
-        :param source: open for reading
-        :param size: bytes of it
-        :param part: path over there, made if it is absent
-        :param basis: an old version; of use only for a part that is absent or empty
-        :raises FileChanging: the open file was written to meanwhile
-        :raises LockTimeout: another process is filling the part
-        :raises SpaceMissing: no room is left over there
-        :raises PoolUnreachable: the part can't be written, or does not hold what was sent
-        :raises HostUnreachable: the connection broke
-        :raises PoolSilent: no answer came in time
-        """
+        """See ``content.Bulk``."""
         wire = self._work_on(part, "written", None)
         upload = Upload(wire, self.algorithm, source, size, basis=basis, progress=progress)
         with self._whole(refusable=True):
@@ -135,21 +100,7 @@ class Agent:
         algorithms: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Received:
-        """
-        Make an open file here equal to a file over there.
-
-        :param path: over there
-        :param target: open for reading and writing
-        :param basis: whether what the open file contains may be of use: only what differs travels
-        :param target_path: a name of the open file; other ways to move content have use for it
-        :param algorithms: of the digests that are wanted besides ``b3t1m``
-        :raises FileChanging: the file was written to meanwhile
-        :raises StateMissing: there is no such file
-        :raises PoolUnreachable: it can't be read
-        :raises HostUnreachable: the connection broke
-        :raises PoolSilent: no answer came in time
-        :raises OSError: the open file can't be written
-        """
+        """See ``content.Bulk``."""
         wire = self._open(path, progress)
         with self._whole():
             return Download(wire, target, algorithms, progress).run(basis)
@@ -158,10 +109,9 @@ class Agent:
         self, path: str, progress: Progress | None = None, algorithm: str | None = None
     ) -> Digested:
         """
-        Have a file read over there.
+        See ``content.Bulk``.
 
-        :param algorithm: ``s2t1m``, or ``b3t1m`` where the host can; None for what it does best
-        :raises FileChanging: the file was written to meanwhile; further ones as for a download
+        :param algorithm: ``s2t1m``, or ``b3t1m`` where the host can
         """
         algorithm = algorithm or self.algorithm
         if algorithm not in (self.algorithm, SHA256_TREE):
@@ -177,14 +127,14 @@ class Agent:
         return Digested(tree.digest(algorithm), tree.leaves(algorithm), before)
 
     def release(self) -> None:
-        """Let go of the file that was worked on last, and of its lock."""
+        """See ``content.Bulk``."""
         wire = self._work_on(self._wire.path, self._wire.doing, None)
         with self._whole():
             wire.ask("close")
             wire.finish()
 
     def close(self) -> None:
-        """End it and its channel; quick and without errors in any state."""
+        """See ``content.Bulk``."""
         self.usable = False
         self._wire.channel.close()
 

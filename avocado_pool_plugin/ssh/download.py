@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from avocado_pool_plugin.core.digest import (
     ALGORITHM,
@@ -15,7 +14,7 @@ from avocado_pool_plugin.core.digest import (
     tree_fd,
 )
 from avocado_pool_plugin.core.errors import FileChanging
-from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh.content import Received
 from avocado_pool_plugin.ssh.far_files import clear, sums, write_at
 from avocado_pool_plugin.ssh.frames import ANSWER, DATA, Wire
 from avocado_pool_plugin.ssh.pieces import (
@@ -29,28 +28,6 @@ from avocado_pool_plugin.ssh.pieces import (
 )
 
 _ZEROS = bytes(BLOCK)
-
-
-@dataclass(frozen=True)
-class Received:
-    """
-    A file that was received.
-
-    :param digests: of the whole content, by algorithm
-    :param leaves: the digests of its blocks for ``b3t1m``
-    :param stamp: of the file over there, before and after it was read
-    :param moved: bytes that travelled here for it
-    """
-
-    digests: dict[str, str]
-    leaves: bytes
-    stamp: Stamp
-    moved: int
-
-    @property
-    def digest(self) -> str:
-        """The digest that states on this host have."""
-        return self.digests[ALGORITHM]
 
 
 class Download:

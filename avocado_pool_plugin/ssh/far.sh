@@ -44,8 +44,8 @@ pool_start() {
     pool_host=
     read -r pool_host 2>/dev/null </proc/sys/kernel/hostname || pool_host=$(uname -n)
     printf '+pid %s\n+session %s\n+host %s\n' "$$" "$pool_s" "$pool_host"
-    for pool_x in base64 cat chgrp chmod cp head ln ls mkdir mv od realpath rm sha256sum sleep \
-        stat sync; do
+    for pool_x in base64 cat chgrp chmod cp head ln ls mkdir mv od realpath rm sleep stat \
+        sync; do
         command -v "$pool_x" >/dev/null || printf '+lacks %s\n' "$pool_x"
     done
     # those of others know less
@@ -85,10 +85,10 @@ pool_end_of() {
     kill -9 "-$1" 2>/dev/null || kill -9 "$1"
 }
 
-# Say now and then that something goes on, until pool_still: MOST [FD]
-# MOST: how often at most; FD: only if more was read from there meanwhile
+# Say now and then that something goes on, until pool_still: MOST
+# MOST: how often at most
 pool_beats() {
-    pool_beating "$@" &
+    pool_beating "$1" &
     pool_beater=$!
 }
 
@@ -102,22 +102,16 @@ pool_beating() {
     # for good: what is closed for a function only is kept elsewhere meanwhile
     exec 9>&-
     pool_left=$1
-    pool_was=
     while [ "$pool_left" -gt 0 ]; do
         pool_left=$((pool_left - 1))
         # may outlive all this for a moment, so it holds nothing open
-        sleep "$pool_every" </dev/null >/dev/null 2>&1 8>&- || exit
+        sleep "$pool_every" </dev/null >/dev/null 2>&1 || exit
         # an orphan says nothing: the 4th field is the parent
         read -r pool_x 2>/dev/null </proc/self/stat || exit
         case ${pool_x##*) } in
         ?" $$ "*) ;;
         *) exit ;;
         esac
-        if [ $# = 2 ]; then
-            read -r pool_x 2>/dev/null <"/proc/self/fdinfo/$2" || exit
-            [ "$pool_x" != "$pool_was" ] || continue
-            pool_was=$pool_x
-        fi
         printf '.\n'
     done
 }

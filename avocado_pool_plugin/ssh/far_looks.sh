@@ -202,15 +202,6 @@ pool_resolve() {
     done
 }
 
-# Look at all states in a directory: DIRECTORY
-pool_list() {
-    ls -U -- "$1/." >/dev/null || return
-    set +f
-    set -- "$1"/*.qcow2 "$1"/*.state
-    set -f
-    pool_each 'pool_files json' "$@"
-}
-
 # Look at all that may stand on states of a directory: DIRECTORY
 pool_shelf() {
     ls -U -- "$1/." >/dev/null || return
@@ -256,18 +247,4 @@ pool_space() {
     done
     pool_x=$(stat -f -c '%a %S' -- "$pool_d") || return
     printf '+space %s %s\n' "${pool_o##*"$pool_nl"}" "$pool_x"
-}
-
-# Read a file as a whole: FILE
-pool_sha256() {
-    stat -L --printf "$pool_status" -- "$1" || return
-    command exec 8<"$1" || return
-    pool_beats 1000000 8
-    pool_o=$(sha256sum <&8)
-    pool_x=$?
-    pool_still
-    exec 8<&-
-    [ "$pool_x" = 0 ] || return
-    printf '+sum %s\n' "${pool_o%% *}"
-    stat -L --printf "$pool_status" -- "$1"
 }

@@ -7,14 +7,9 @@ import struct
 from typing import Any
 
 from avocado_pool_plugin.core.digest import BLOCK, LEAF, Progress, Tree, count
-from avocado_pool_plugin.core.errors import (
-    LockTimeout,
-    PoolError,
-    PoolUnreachable,
-    SpaceMissing,
-    StateMissing,
-)
+from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.far_line import HEAD
 
@@ -146,29 +141,17 @@ class Wire:
 
     def nonsense(self) -> PoolUnreachable:
         """Return the error for a frame that makes no sense."""
-        return PoolUnreachable(
-            f"{self.place} can't be {self.doing}: python3 there gave an answer that makes no "
-            f"sense; check that no other program writes to the connection"
-        )
+        return failures.nonsense(self.place, self.doing, "python3")
 
     def _error(self, number: int, cause: str) -> PoolError:
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            return SpaceMissing(
-                f"no room left for {self.place} ({cause}); free space on its file system and try "
-                f"again, what is there is whole"
-            )
-        if number in (errno.ENOENT, errno.ENOTDIR) and self.doing == "read":
-            return StateMissing(f"{self.place} is not there ({cause}); it may just have gone")
         if number == errno.EAGAIN:
-            busy = LockTimeout(
-                f"{self.place} is being written by another process; wait until it is done, or end "
-                f"the process on that host that has it open"
-            )
-            busy.path = self.path
-            return busy
-        return PoolUnreachable(
-            f"{self.place} can't be {self.doing}: {cause}; check its permissions, and that its "
-            f"file system is mounted and sound"
+            return failures.busy(self.place, self.path)
+        return failures.failure(
+            self.place,
+            f"can't be {self.doing}",
+            cause,
+            full=number in (errno.ENOSPC, errno.EDQUOT),
+            absent=number in (errno.ENOENT, errno.ENOTDIR) and self.doing == "read",
         )
 
 

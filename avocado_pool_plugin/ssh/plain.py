@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from avocado_pool_plugin.core.digest import SHA256, Progress
 from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh.bulk import Basis, Digested, Received, Sent
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import Basis, Digested, Received, Sent
 from avocado_pool_plugin.ssh.plain_far import Far
 from avocado_pool_plugin.ssh.plain_flow import Content, Incoming, Outgoing
 
@@ -22,8 +22,7 @@ class Plain:
     """
     Work on the content of a host's files, by the shell at the other end of a channel.
 
-    Stands in for ``bulk.Agent``. One for one thread at a time. After an error it may be of no more
-    use, see ``usable``.
+    See ``content.Bulk``.
 
     :param channel: with a POSIX shell at its other end that waits for commands
     :raises PoolUnreachable: there are no GNU coreutils
@@ -31,12 +30,12 @@ class Plain:
     :raises PoolSilent: no answer came in time
     """
 
-    #: Of the digests that the host computes.
+    #: See ``content.Bulk``.
     algorithm = SHA256
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        #: Whether it can be asked for anything; if not, its channel is closed.
+        #: See ``content.Bulk``.
         self.usable = True
         try:
             self._far = Far(channel)
@@ -55,14 +54,8 @@ class Plain:
         progress: Progress | None = None,
     ) -> Sent:
         """
-        Make a part over there equal to an open file here; errors of ``Agent.upload``.
+        See ``content.Bulk``; what the part has already is of use if it is the file's begin.
 
-        What the part has of the file's begin is not sent. It stays locked against other uploads
-        until :meth:`release` or the next call.
-
-        :param source: open for reading
-        :param size: bytes of it
-        :param part: path over there, made if it is absent
         :param basis: of no use
         """
         before = Stamp.of(os.fstat(source))
@@ -78,17 +71,14 @@ class Plain:
         target: int,
         *,
         basis: bool = False,
+        target_path: str = "",
         algorithms: Sequence[str] = (),
         progress: Progress | None = None,
-        target_path: str = "",
     ) -> Received:
         """
-        Make an open file here equal to a file over there; errors of ``Agent.download``.
+        See ``content.Bulk``.
 
-        :param path: over there
-        :param target: open for reading and writing
         :param basis: whether what the open file contains may be the begin of what is there
-        :param algorithms: of the digests that are wanted besides ``b3t1m``
         :param target_path: of no use
         """
         stamp = self._open_source(path)
@@ -102,9 +92,9 @@ class Plain:
         self, path: str, progress: Progress | None = None, algorithm: str | None = None
     ) -> Digested:
         """
-        Have a file read over there; errors of ``Agent.digest``.
+        See ``content.Bulk``.
 
-        :param algorithm: ``sha256`` or None, others are not to be had
+        :param algorithm: ``sha256``, others are not to be had
         """
         if algorithm not in (None, SHA256):
             raise ValueError(f"there are no {algorithm} digests without python3")
@@ -118,14 +108,14 @@ class Plain:
         return Digested(f"{SHA256}:{found}", b"", stamp)
 
     def release(self) -> None:
-        """Let go of the file that was worked on last, and of its lock."""
+        """See ``content.Bulk``."""
         self._work_on(self._far.path, self._far.doing)
         with self._whole():
             self._far.ask("pool_close")
             self._far.answer("closed")
 
     def close(self) -> None:
-        """End it and its channel; quick and without errors in any state."""
+        """See ``content.Bulk``."""
         self.usable = False
         self._channel.close()
 

@@ -5,19 +5,13 @@ import re
 import secrets
 import shlex
 
-from avocado_pool_plugin.core.errors import (
-    LockTimeout,
-    PoolError,
-    PoolUnreachable,
-    SpaceMissing,
-    StateMissing,
-)
+from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
 
 #: Lines that a login may print before anything of ours.
 _CHATTER = 10000
-_FULL = re.compile("No space left on device|Disk quota exceeded")
 #: The same from tools, from bash and from dash.
 _ABSENT = re.compile("No such file|Not a directory|Directory nonexistent|not found")
 
@@ -59,10 +53,7 @@ class Far:
                 )
             elif word == "hello":
                 return text
-        raise PoolUnreachable(
-            f"{self.channel.title} printed {_CHATTER} lines where an answer was expected; make its "
-            f"login shell print nothing without a terminal"
-        )
+        raise failures.chatter(self.channel.title, _CHATTER)
 
     @property
     def place(self) -> str:
@@ -90,7 +81,7 @@ class Far:
             if word in ("bad", "lost"):
                 raise self.failed(text)
             if word == "busy":
-                raise self._busy()
+                raise failures.busy(self.place, self.path)
             if word not in ("", "beat"):
                 raise self.nonsense()
 
@@ -115,32 +106,17 @@ class Far:
 
     def failed(self, cause: str) -> PoolError:
         """Return the error for what a tool over there complains about."""
-        if _FULL.search(cause):
-            return SpaceMissing(
-                f"no room left for {self.place} ({cause}); free space on its file system and try "
-                f"again, what is there is whole"
-            )
-        if _ABSENT.search(cause) and self.doing == "read":
-            return StateMissing(f"{self.place} is not there ({cause}); it may just have gone")
-        return PoolUnreachable(
-            f"{self.place} can't be {self.doing}: {cause}; check its permissions, and that its "
-            f"file system is mounted and sound"
+        return failures.failure(
+            self.place,
+            f"can't be {self.doing}",
+            cause,
+            full=failures.tells_of_full(cause),
+            absent=self.doing == "read" and _ABSENT.search(cause) is not None,
         )
 
     def nonsense(self) -> PoolUnreachable:
         """Return the error for an answer that makes no sense."""
-        return PoolUnreachable(
-            f"{self.place} can't be {self.doing}: the shell there gave an answer that makes no "
-            f"sense; check that no other program writes to the connection"
-        )
-
-    def _busy(self) -> LockTimeout:
-        busy = LockTimeout(
-            f"{self.place} is being written by another process; wait until it is done, or end "
-            f"the process on that host that has it open"
-        )
-        busy.path = self.path
-        return busy
+        return failures.nonsense(self.place, self.doing, "the shell")
 
     def _split(self, line: bytes) -> tuple[str, str]:
         """Return the first word of an answer and the rest; empty for what is none."""

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,28 +17,24 @@ from avocado_pool_plugin.core import (
     locks,
     qcow2,
     records,
-    resume,
     trash,
     vmstate,
 )
 from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, SHA256_TREE, Progress, Tree, count
 from avocado_pool_plugin.core.errors import (
     FileChanging,
-    HostUnreachable,
     LockTimeout,
-    PoolError,
-    PoolSilent,
-    PoolUnreachable,
     StateMissing,
 )
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.local import LocalStore, made_alike
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.records import FileInfo, Stamp
-from avocado_pool_plugin.ssh.bulk import Basis, Sent
+from avocado_pool_plugin.ssh import parts
+from avocado_pool_plugin.ssh.content import Basis, Bulk, Sent
 from avocado_pool_plugin.ssh.judge import Judge
 from avocado_pool_plugin.ssh.looks import Look
-from avocado_pool_plugin.ssh.session import Bulk
+from avocado_pool_plugin.ssh.parts import Part
 from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.view import View
 
@@ -47,24 +42,6 @@ LOG = logging.getLogger("avocado." + __name__)
 
 #: Of smaller files the digests of blocks are not kept: all of it may travel again, in bytes.
 WORTH_LEAVES = 8 << 20
-
-
-@dataclass
-class _Part:
-    """
-    A temporary file over there.
-
-    :param ours: whether nobody else fills it
-    :param resumable: whether a later attempt finds it
-    """
-
-    path: str
-    ours: bool = False
-    resumable: bool = True
-
-    def renew(self, path: str) -> None:
-        """Be another one, of ours alone."""
-        self.path, self.ours, self.resumable = path, True, False
 
 
 @dataclass(frozen=True)
@@ -89,10 +66,11 @@ class Publish:
         with self._ready(local, progress) as (source, info):
             known = self._known(source)
             self._placed(local, path, info or known.info)  # refused before anything travels
-            part = self._part_of(path, known.stamp, (info or known.info).digest)
-            self._make_room(source, path, part)
+            session, digest = self.view.session, (info or known.info).digest
+            target = parts.path_of(session, path, known.stamp, digest)
+            parts.make_room(self.view, source, path, target, self.here.policy.fsync)
             # the part stays locked as long as what filled it is ours
-            with self.view.session.bulk() as bulk, self._kept(part) as kept:
+            with session.bulk() as bulk, parts.kept(session, target) as kept:
                 sent, stamp = self._send(bulk, source, path, kept, progress)
                 mine = self._verified(source, info, sent, stamp)
                 mine = self._placed(local, path, mine)
@@ -166,50 +144,8 @@ class Publish:
 
     # -- on its way --------------------------------------------------------------------------
 
-    def _part_of(self, path: str, stamp: Stamp, digest: str | None) -> str:
-        """Return the temporary file over there, the same in each attempt to send this content."""
-        identity = [digest or f"{socket.gethostname()} {stamp}"]
-        if not self.view.session.abilities.flock:
-            # nothing would keep two from filling one part
-            identity += [socket.gethostname(), str(os.getpid()), str(threading.get_ident())]
-        return layout.resumable_path(path, resume.key_of(*identity))
-
-    def _make_room(self, source: str, path: str, part: str) -> None:
-        directory = layout.meta_dir(path)
-        with self.view.session.shell() as shell:
-            free, begun = shell.make_room(path, part, fsync=self.here.policy.fsync)
-            if self._sweep(shell, os.path.dirname(path)):
-                _, free = shell.space(directory)
-        needed = max(0, copy.allocated(source) - begun)
-        copy.require_room(self.view.title(directory), free, needed, f"a copy of {source}")
-
-    def _sweep(self, shell: Shell, directory: str) -> bool:
-        """Remove what no attempt went on with for long; return whether there was any."""
-        swept = self.view.session.swept
-        if directory in swept:
-            return False
-        swept.add(directory)
-        removed = shell.sweep(directory, resume.KEEP)
-        for old in removed:
-            LOG.info("removed %s, which a transfer left long ago", self.view.title(old))
-        return bool(removed)
-
-    @contextlib.contextmanager
-    def _kept(self, part: str) -> Iterator["_Part"]:
-        """Give the temporary file over there; it stays for a later attempt if that can use it."""
-        kept = _Part(part)
-        try:
-            yield kept
-        except (HostUnreachable, PoolSilent):
-            raise
-        except PoolError as error:
-            if kept.ours and not (kept.resumable and isinstance(error, LockTimeout)):
-                with contextlib.suppress(PoolUnreachable), self.view.session.shell() as shell:
-                    shell.discard(kept.path)
-            raise
-
     def _send(
-        self, bulk: Bulk, source: str, path: str, part: "_Part", progress: Progress | None
+        self, bulk: Bulk, source: str, path: str, kept: Part, progress: Progress | None
     ) -> tuple[Sent, Stamp]:
         basis, fsync = self._basis(path), self.here.policy.fsync
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
@@ -217,14 +153,14 @@ class Publish:
             stamp = Stamp.of(os.fstat(fd))
             size = stamp.size
             try:
-                sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
+                sent = bulk.upload(fd, size, kept.path, basis=basis, fsync=fsync, progress=progress)
             except LockTimeout as error:
                 LOG.debug("somebody else sends the same: %s", error)
-                part.renew(layout.resumable_path(path, durable.new_token()))
-                sent = bulk.upload(fd, size, part.path, basis=basis, fsync=fsync, progress=progress)
+                kept.renew(layout.resumable_path(path, durable.new_token()))
+                sent = bulk.upload(fd, size, kept.path, basis=basis, fsync=fsync, progress=progress)
             return sent, stamp
         finally:
-            part.ours = True
+            kept.ours = True
             os.close(fd)
 
     def _basis(self, path: str) -> Basis | None:

@@ -8,9 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from avocado_pool_plugin.core import layout
-from avocado_pool_plugin.core.errors import FileChanging, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
-from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh import answers
 from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.channel import Channel
@@ -115,28 +113,13 @@ class Reader:
         """Tell whether there is a link, to whatever or nothing."""
         return self._talk.call("pool_linked", path).has("linked")
 
-    def list_records(self, directory: str) -> list[tuple[str, Stamp, bytes | None]]:
-        """
-        Return name, stamp and committed record of all states in a directory, sorted by name.
-
-        :returns: none if there is no such directory
-        :raises PoolUnreachable: it can't be listed, or something in it can't be read
-        """
-        found = self._listed("pool_list", directory)
-        listed = [found.look(path) for path in found.statuses if _is_file(path)]
-        return sorted(
-            (os.path.basename(look.path), look.stamp, look.record)
-            for look in listed
-            if look.stamp and look.regular
-        )
-
     def shelf(self, path: str) -> ShelfLook:
         """
         Return all that stands, or may stand, on the states in the directory of a file.
 
         :raises PoolUnreachable: it can't be listed, or something in it can't be read
         """
-        found = self._listed("pool_shelf", os.path.dirname(path))
+        found = self._listed(os.path.dirname(path))
         files = [found.look(path) for path in found.statuses if _is_file(path)]
         states = {look.path: look for look in files if look.path.endswith(IMAGE_SUFFIX)}
         rams = {look.path: look for look in files if look.path not in states}
@@ -172,26 +155,6 @@ class Reader:
         device, blocks, unit = answer.one("space").split()
         return device, int(blocks) * int(unit)
 
-    def sha256(self, path: str) -> tuple[str, Stamp]:
-        """
-        Read a file over there; return its digest, ``sha256:<hex>``, and its stamp.
-
-        :raises StateMissing: there is no such file
-        :raises FileChanging: it was written to or replaced meanwhile
-        :raises PoolUnreachable: it can't be read
-        """
-        answer = self._talk.call("pool_sha256", path)
-        stamps = [answers.parse_status(text)[1].stamp for key, text in answer.fields if key == "s"]
-        if answer.status and answer.absent and not stamps:
-            raise StateMissing(f"{self._talk.where(path)} does not exist; set the state first")
-        if answer.status and not answer.absent:
-            raise self._talk.failure(answer, path, CANT_READ)
-        if answer.status or stamps[0] != stamps[-1]:
-            raise FileChanging(
-                f"{self._talk.where(path)} changed while it was read; wait until that is done"
-            )
-        return f"sha256:{answer.one('sum')}", stamps[0]
-
     # -- for the above -----------------------------------------------------------------------
 
     def _must(self, function: str, path: str, problem: str, *args: str | bytes | int) -> Answer:
@@ -207,8 +170,8 @@ class Reader:
             raise self._talk.failure(answer, path, problem)
         return answer
 
-    def _listed(self, function: str, directory: str) -> Found:
-        answer = self._talk.call(function, directory)
+    def _listed(self, directory: str) -> Found:
+        answer = self._talk.call("pool_shelf", directory)
         found = Found(answer.fields)
         if answer.trouble or found.unread > answer.absences:
             raise self._talk.failure(answer, directory, CANT_READ)

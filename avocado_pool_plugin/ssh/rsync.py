@@ -14,8 +14,8 @@ from avocado_pool_plugin.core.digest import (
 )
 from avocado_pool_plugin.core.errors import FileChanging, PoolError, PoolSilent
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh.bulk import Basis, Received, Sent
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import Basis, Received, Sent
 from avocado_pool_plugin.ssh.far_files import clear
 from avocado_pool_plugin.ssh.plain import Plain, received
 from avocado_pool_plugin.ssh.plain_flow import Content, Outgoing, filled, length
@@ -62,7 +62,7 @@ class Rsync(Plain):
         progress: Progress | None = None,
     ) -> Sent:
         """
-        Make a part over there equal to an open file here; see ``Plain``.
+        See ``content.Bulk``.
 
         :param basis: an old version; of use for a part that is absent or empty, or was made from it
         """
@@ -82,14 +82,13 @@ class Rsync(Plain):
         target: int,
         *,
         basis: bool = False,
+        target_path: str = "",
         algorithms: Sequence[str] = (),
         progress: Progress | None = None,
-        target_path: str = "",
     ) -> Received:
         """
-        Make an open file here equal to a file over there; see ``Plain``.
+        See ``content.Bulk``.
 
-        :param basis: whether what the open file contains may be of use
         :param target_path: the open file's name, asked of the system if it is not given
         """
         name = target_path or os.readlink(f"/proc/self/fd/{target}")

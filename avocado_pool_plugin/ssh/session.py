@@ -19,6 +19,7 @@ from typing import TypeVar, cast
 from avocado_pool_plugin.core.errors import HostUnreachable, LockTimeout, PoolSilent
 from avocado_pool_plugin.core.host import Host
 from avocado_pool_plugin.ssh.bulk import Agent
+from avocado_pool_plugin.ssh.content import Bulk
 from avocado_pool_plugin.ssh.login import Connection
 from avocado_pool_plugin.ssh.lost import Program
 from avocado_pool_plugin.ssh.plain import Plain
@@ -36,9 +37,6 @@ _MOST_BULK = 6
 _PAUSES = (0.5, 2.0, 5.0)
 #: Further attempts after a host said nothing: each may take the whole timeout.
 _AFTER_SILENCE = 1
-
-#: What moves content: with python3 over there, with rsync, or with coreutils alone.
-Bulk = Agent | Plain
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import re
 import secrets
 import shlex
 from collections import deque
@@ -15,9 +14,8 @@ from avocado_pool_plugin.core.errors import (
     NameRefused,
     PoolError,
     PoolUnreachable,
-    SpaceMissing,
 )
-from avocado_pool_plugin.ssh import answers
+from avocado_pool_plugin.ssh import answers, failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.looks import is_speakable
 
@@ -213,15 +211,8 @@ class Talk:
 
         :param problem: such as ``can't be read``
         """
-        if re.search(r"No space left on device|Disk quota exceeded", "\n".join(answer.said)):
-            return SpaceMissing(
-                f"no room left for {self.where(path)} ({answer.cause}); free space on its file "
-                f"system and try again, what is there is whole"
-            )
-        return PoolUnreachable(
-            f"{self.where(path)} {problem}: {answer.cause}; check that its file system is mounted "
-            f"and sound over there, and that the user may do this"
-        )
+        full = failures.tells_of_full("\n".join(answer.said))
+        return failures.failure(self.where(path), problem, answer.cause, full=full)
 
     def _receive(self, token: bytes, data: bytes) -> Answer:
         fields: list[tuple[str, bytes]] = []

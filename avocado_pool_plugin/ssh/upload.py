@@ -1,7 +1,6 @@
 """An open file here becomes a part over there."""
 
 import os
-from dataclasses import dataclass
 from hashlib import sha256
 
 from avocado_pool_plugin.core.digest import (
@@ -20,6 +19,7 @@ from avocado_pool_plugin.core.digest import (
 )
 from avocado_pool_plugin.core.errors import FileChanging, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh.content import Basis, Sent
 from avocado_pool_plugin.ssh.far_files import sums
 from avocado_pool_plugin.ssh.frames import DATA, PATCH, Wire, far_path
 from avocado_pool_plugin.ssh.pieces import (
@@ -34,52 +34,6 @@ from avocado_pool_plugin.ssh.pieces import (
 )
 
 _NO_LEAF = bytes(LEAF)
-
-
-@dataclass(frozen=True)
-class Basis:
-    """
-    An old version over there that a new one is made from.
-
-    :param path: over there
-    :param stamp: under which the leaves are known; under another one they are of no use
-    :param leaves: the digests of its blocks for ``b3t1m``, None if they are not known
-    :param far_leaves: the same for ``s2t1m``, None if they are not known
-    """
-
-    path: str
-    stamp: Stamp | None = None
-    leaves: bytes | None = None
-    far_leaves: bytes | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether the leaves can be those of the whole file."""
-        if self.stamp is None or self.leaves is None:
-            return False
-        whole = LEAF * count(self.stamp.size)
-        return len(self.leaves) == whole == len(self.far_leaves or self.leaves)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """
-    A file that was sent, and is there as it was sent.
-
-    :param digest: of the whole content, ``b3t1m``
-    :param far_digest: the same by the agent's algorithm, None if not all leaves of that are known
-    :param leaves: the digests of its blocks for ``b3t1m``
-    :param far_leaves: the same for ``s2t1m`` if that is the agent's, None if not all are known
-    :param stamp: of the part
-    :param moved: bytes that travelled there for it
-    """
-
-    digest: str
-    far_digest: str | None
-    leaves: bytes
-    far_leaves: bytes | None
-    stamp: Stamp
-    moved: int
 
 
 class Upload:

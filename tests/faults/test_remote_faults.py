@@ -30,7 +30,6 @@ from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.ssh.bulk import Agent
 from avocado_pool_plugin.states import telling
 from avocado_pool_plugin.states.pool import TransferOps
-from tests.functional.ssh.test_remote_ops import RemoteLab
 from tests.functional.states.test_i2n_pool import NAMES as I2N_NAMES
 from tests.functional.states.test_i2n_pool import content, filled  # noqa: F401
 from tests.support.agents import noise
@@ -40,6 +39,7 @@ from tests.support.places import Dir, digest_of, local_store, put
 from tests.support.proxy import Proxy
 from tests.support.remote import server
 from tests.support.remote_faults import POLICY, STRICT, Line, left
+from tests.support.remote_labs import RemoteLab
 from tests.support.sshd import PasswordUser, free_port, make_key
 from tests.support.states import get, made, show, stamp, unset
 from tests.support.states import put as set_state

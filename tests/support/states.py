@@ -52,10 +52,8 @@ def made(lab: Lab, *states: str, first: int = 1, **more: str) -> Lab:
 
 
 def other(lab: Lab, cache: str = "cache2") -> Lab:
-    """Return another worker: a cache and images of its own, the same pool."""
-    found = Lab(lab.root / cache, "states")
-    found.pool = lab.pool
-    return found
+    """See :meth:`Lab.elsewhere`."""
+    return lab.elsewhere(cache)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Test params and images of vms as the states code gets them from Avocado-VT, without any guest."""
 
+import copy
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from virttest.utils_params import Params
 
@@ -17,13 +18,25 @@ class Lab:
         self.images = root / "images"
         self.images.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def location(self) -> str:
+        """The pool, as params name it."""
+        return str(self.pool)
+
+    def elsewhere(self, cache: str = "cache2") -> Self:
+        """Return another worker: a cache and images of its own, the same pool."""
+        found = copy.copy(self)
+        Lab.__init__(found, self.root / cache, "states")
+        found.pool = self.pool
+        return found
+
     def params(self, vms: str = "vm1", images: str = "image1", **more: str) -> Any:
         """Return params as a plain suite has them: defaults, plus what is given."""
         found = {
             "vms": vms,
             "images": images,
             "swarm_pool": str(self.cache),
-            "shared_pool": str(self.pool),
+            "shared_pool": self.location,
             "skip_types": "vms",
             "update_pool_timeout": "20",
         }

@@ -1,17 +1,42 @@
 """What a test asks of the states of running vms, through the documented functions."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from avocado_pool_plugin.core import knowledge
 from avocado_pool_plugin.core.passport import Passport
 from avocado_pool_plugin.states import setup
-from tests.support.bare import MACHINE, BareVm
+from tests.support.bare import MACHINE, BareVm, bare_vm
 from tests.support.machines import Env
 from tests.support.states import contents, leftovers
 from tests.support.vms import Lab, holds, sound
 
 TWO = {"images": "image1 image2"}
+#: Where a lab's pool may be: on this host, or on one of the kinds of hosts.
+HERE = "here"
+#: For what is the same with a pool of this host and with one of another.
+anywhere = pytest.mark.parametrize("lab", [HERE, "python"], indirect=True)
+
+
+@pytest.fixture
+def twin(lab: Lab) -> Iterator[BareVm]:
+    """A running vm with two images."""
+    for image in TWO["images"].split():
+        lab.make_image(image=image)
+    with bare_vm(params(lab, **TWO)) as vm:
+        yield vm
+
+
+@pytest.fixture
+def far(lab: Lab) -> Iterator[Lab]:
+    """Another worker: a cache, images and a vm of its own that is off, the same pool."""
+    found = lab.elsewhere()
+    found.vm = BareVm(params(found, **TWO).object_params("vm1"))
+    yield found
+    found.vm.stop()
 
 
 def params(lab: Lab, **more: str) -> Any:

@@ -26,9 +26,9 @@ def reads(monkeypatch):
     done: list[int] = []
     real = digest.digest_fd
 
-    def counting(fd, size, progress=None):
+    def counting(fd, size, *more):
         done.append(size)
-        return real(fd, size, progress)
+        return real(fd, size, *more)
 
     monkeypatch.setattr(knowledge, "digest_fd", counting)
     return done
@@ -270,8 +270,8 @@ def test_a_file_replaced_while_it_is_read_is_read_again(pool, monkeypatch):
     put(path, CONTENT, hashed=False)
     real, meddled = digest.digest_fd, []
 
-    def meddle(fd, size, progress=None):
-        found = real(fd, size, progress)
+    def meddle(fd, size, *more):
+        found = real(fd, size, *more)
         if not meddled:
             meddled.append(put(path, b"another" * 9, hashed=False))
         return found
@@ -286,9 +286,9 @@ def test_a_file_written_to_all_the_time_is_an_error(pool, monkeypatch):
     put(path, CONTENT, hashed=False)
     real = digest.digest_fd
 
-    def meddle(fd, size, progress=None):
+    def meddle(fd, size, *more):
         edit(path, 0, os.urandom(4))
-        return real(fd, size, progress)
+        return real(fd, size, *more)
 
     monkeypatch.setattr(knowledge, "digest_fd", meddle)
     with pytest.raises(FileChanging, match=r"s\.state"):

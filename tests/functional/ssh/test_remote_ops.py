@@ -24,45 +24,11 @@ from avocado_pool_plugin.states.pool import TransferOps
 from tests.support.images import MIB, chain, edit
 from tests.support.processes import environment
 from tests.support.remote import KINDS, server
+from tests.support.remote_labs import Logins, RemoteLab
 from tests.support.sshd import ADDRESS, PasswordUser, Sshd, free_port
 from tests.support.states import stamp
-from tests.support.vms import Lab
 
 CONTENT = b"x" * (3 * MIB) + b"end"
-
-
-class RemoteLab(Lab):
-    """
-    A lab whose pool is on another host, if the params do not say otherwise.
-
-    :param host: the server there; the directory of the pool is the same as seen from here
-    """
-
-    def __init__(self, root: Path, host: Sshd, cache: str = "cache") -> None:
-        super().__init__(root, cache)
-        self.host = host
-
-    def params(self, vms: str = "vm1", images: str = "image1", **more: str) -> Any:
-        """See :meth:`Lab.params`."""
-        there = {"shared_pool": f"lab:{self.pool}", **self.host.params()}
-        return super().params(vms, images, **{**there, **more})
-
-    def elsewhere(self, cache: str = "cache2") -> "RemoteLab":
-        """Return another worker: a cache and images of its own, the same pool."""
-        found = RemoteLab(self.root / cache, self.host, "states")
-        found.pool = self.pool
-        return found
-
-
-class Logins:
-    """Counts who logs in on a server from now on; nobody is logged in at the start."""
-
-    def __init__(self, host: Sshd) -> None:
-        session.close_all()
-        self._host, self._before = host, host.log().count("Accepted ")
-
-    def __call__(self) -> int:
-        return self._host.log().count("Accepted ") - self._before
 
 
 @pytest.fixture

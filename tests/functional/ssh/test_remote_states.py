@@ -24,10 +24,10 @@ from avocado_pool_plugin.ssh.talk import Talk
 from avocado_pool_plugin.states import requests, setup
 from avocado_pool_plugin.states.pool import QCOW2ImageTransfer
 from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
-from tests.functional.ssh.test_remote_ops import Logins, RemoteLab
 from tests.functional.states.test_recipes import CUSTOMIZE, code, recorded, run_all  # noqa: F401
 from tests.support.images import edit
 from tests.support.remote import KINDS, server
+from tests.support.remote_labs import Logins, RemoteLab
 from tests.support.sshd import Sshd, free_port
 from tests.support.states import (
     OWN,

@@ -1,11 +1,9 @@
 """What a far shell finds out about files is what this package finds out itself."""
 
 import fcntl
-import hashlib
 import json
 import os
 import re
-import shutil
 import struct
 import subprocess
 import threading
@@ -17,22 +15,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avocado_pool_plugin.core import layout, records, seen, users
-from avocado_pool_plugin.core.errors import (
-    FileChanging,
-    NameRefused,
-    PoolSilent,
-    PoolUnreachable,
-    StateMissing,
-)
+from avocado_pool_plugin.core.errors import NameRefused, PoolUnreachable
 from avocado_pool_plugin.core.qcow2 import in_use
 from avocado_pool_plugin.core.seen import Seen
 from avocado_pool_plugin.ssh.looks import Look
 from tests.support import images
 from tests.support.places import local_store, put, put_image
+from tests.support.processes import lock_holder
 from tests.support.shells import (
     NEEDED,
     ODD,
-    SHELLS,
     TITLE,
     as_nobody,
     asked,
@@ -104,12 +96,11 @@ def test_no_directory_has_no_names(shell, tmp_path):
     (tmp_path / "dead").symlink_to("nowhere")
     for place in ("absent", "absent/deep", "file", "file/below", "dead", "dead/below"):
         assert shell.names(str(tmp_path / place)) == []
-        assert shell.list_records(str(tmp_path / place)) == []
         assert shell.shelf(str(tmp_path / place / "x.qcow2")).states == {}
         assert shell.look([str(tmp_path / place / "x.qcow2")]).popitem()[1].stamp is None
 
 
-@pytest.mark.parametrize("ask", ["names", "list_records", "look", "shelf", "space", "sha256"])
+@pytest.mark.parametrize("ask", ["names", "look", "shelf", "space"])
 def test_what_cannot_be_reached_is_not_absent(shell, tmp_path, ask):
     (tmp_path / "loop").symlink_to("loop")
     path = str(tmp_path / "loop" / "x.qcow2")
@@ -131,7 +122,7 @@ def nobody(tmp_path):
 def test_what_may_not_be_read_is_not_absent(nobody, tmp_path):
     path = known(tmp_path / "vm" / "x.qcow2")
     (tmp_path / "vm").chmod(0o700)
-    for ask in (nobody.names, nobody.list_records, nobody.shelf):
+    for ask in (nobody.names, nobody.shelf):
         with pytest.raises(PoolUnreachable, match="Permission denied"):
             ask(str(tmp_path / "vm" / "any"))
     with pytest.raises(PoolUnreachable, match=r"host far .*:.*x\.qcow2 can't be read.*denied"):
@@ -148,9 +139,10 @@ def test_what_may_not_be_read_is_not_absent(nobody, tmp_path):
     Path(layout.record_path(str(path))).chmod(0o600)
     with pytest.raises(PoolUnreachable, match="Permission denied"):
         nobody.look([str(path)])
+    Path(layout.record_path(str(path))).chmod(0o644)
     path.chmod(0)
-    with pytest.raises(PoolUnreachable, match="Permission denied"):
-        nobody.sha256(str(path))
+    with pytest.raises(PoolUnreachable, match=r"x\.qcow2.*Permission denied"):
+        nobody.look([str(path)])
 
 
 # -- looks ---------------------------------------------------------------------------------------
@@ -176,9 +168,7 @@ def test_odd_names_are_only_names(shell, tmp_path):
         directory = tmp_path / name / "vm"
         path = known(directory / f"{name}.qcow2")
         check(shell.look([str(path)])[str(path)], path)
-        assert [found[0] for found in shell.list_records(str(directory))] == [path.name]
         assert list(shell.shelf(str(path)).states) == [str(path)]
-        assert shell.sha256(str(path))[0].endswith(hashlib.sha256(path.read_bytes()).hexdigest())
         assert shell.space(str(directory))[0] == str(path.stat().st_dev)
     assert sorted(os.listdir(tmp_path)) == shell.names(str(tmp_path)) == sorted(ODD)
 
@@ -215,7 +205,7 @@ def test_what_is_no_file_is_told(shell, tmp_path):
     os.mkfifo(tmp_path / "y.qcow2")
     for look in shell.look([f"{tmp_path}/x.qcow2", f"{tmp_path}/y.qcow2"]).values():
         assert look.stamp and not look.regular
-    assert shell.list_records(str(tmp_path)) == []
+    assert shell.shelf(f"{tmp_path}/x.qcow2").states == {}
 
 
 # -- chains --------------------------------------------------------------------------------------
@@ -269,20 +259,19 @@ def test_a_chain_ends_where_it_leaves_or_repeats(shell, tmp_path):
 # -- directories ---------------------------------------------------------------------------------
 
 
-def test_all_records_of_a_directory(shell, tmp_path):
+def test_all_states_of_a_directory(shell, tmp_path):
     put(tmp_path / "first.qcow2", b"1")
     record = Path(layout.record_path(str(tmp_path / "first.qcow2"))).read_bytes()
     for number in range(450):
         (tmp_path / f"{number}.qcow2").write_bytes(b"x" * number)
         if number % 3:
             (tmp_path / ".pool" / f"{number}.qcow2.json").write_bytes(b"%d\n" % number)
-    put(tmp_path / "ram.state", b"2")
     for name in ("new\nline.qcow2", "note.txt", "dead.qcow2"):
         (tmp_path / name).touch() if name != "dead.qcow2" else (tmp_path / name).symlink_to("x")
-    found = {name: (stamp, text) for name, stamp, text in shell.list_records(str(tmp_path))}
-    assert list(found) == sorted(found) and len(found) == 452
+    states = shell.shelf(str(tmp_path / "any.qcow2")).states
+    found = {Path(path).name: (look.stamp, look.record) for path, look in states.items()}
+    assert len(found) == 451
     assert found["first.qcow2"] == (stamp_of(tmp_path / "first.qcow2"), record)
-    assert found["ram.state"][1] == (tmp_path / ".pool" / "ram.state.json").read_bytes()
     for number in range(450):
         stamp, text = found[f"{number}.qcow2"]
         assert stamp == stamp_of(tmp_path / f"{number}.qcow2")
@@ -348,55 +337,6 @@ def test_space_is_that_of_the_next_directory_above(shell, on_disk):
     assert shell.clock(str(put(on_disk / "x.qcow2", b"") and on_disk)) > stamp_of(on_disk).ctime_ns
 
 
-# -- content -------------------------------------------------------------------------------------
-
-
-def test_sha256(shell, tmp_path):
-    path = tmp_path / "x.state"
-    path.write_bytes(os.urandom(3_000_000))
-    digest, stamp = shell.sha256(str(path))
-    assert digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    assert stamp == stamp_of(path)
-    with pytest.raises(StateMissing, match=f"{re.escape(TITLE)}:.*no.state does not exist"):
-        shell.sha256(str(tmp_path / "no.state"))
-    with pytest.raises(PoolUnreachable, match="Is a directory"):
-        shell.sha256(str(tmp_path))
-
-
-def test_content_that_changes_while_it_is_read(shell, tmp_path):
-    path = tmp_path / "x.state"
-    path.touch()
-    os.truncate(path, 1 << 29)
-    timer = threading.Timer(0.1, path.write_bytes, (b"new",))
-    timer.start()
-    with pytest.raises(FileChanging, match="changed while it was read"):
-        shell.sha256(str(path))
-    timer.join()
-
-
-@pytest.mark.parametrize("kind", SHELLS)
-def test_reading_for_long_is_no_silence(kind, tmp_path):
-    path = tmp_path / "x.state"
-    path.write_bytes(bytes(100_000))
-    command = with_programs(tmp_path / "bin", *NEEDED)
-    (tmp_path / "bin" / "sha256sum").unlink()
-    slow = "for i in 1 2 3 4 5 6 7 8; do head -c 1000 >/dev/null; sleep 0.25; done"
-    (tmp_path / "bin" / "sha256sum").write_text(f"#!/bin/sh\n{slow}; exec /usr/bin/sha256sum\n")
-    (tmp_path / "bin" / "sha256sum").chmod(0o755)
-    with far([*command[:-1], shutil.which(kind) or kind], timeout=1.2) as one:
-        digest, _ = one.sha256(str(path))
-    assert digest == "sha256:" + hashlib.sha256(bytes(92_000)).hexdigest()
-
-
-def test_reading_that_gets_nowhere_is_silence(tmp_path):
-    path = tmp_path / "x.state"
-    os.mkfifo(path)
-    with far(timeout=1) as one:
-        with open(os.open(path, os.O_RDWR), "wb"), pytest.raises(PoolSilent):
-            one.sha256(str(path))
-        assert not one.usable
-
-
 # -- the shell itself ----------------------------------------------------------------------------
 
 
@@ -416,11 +356,8 @@ def test_noise_is_no_answer(kind, tmp_path, monkeypatch):
         check(one.look([str(path)])[str(path)], path)
         assert one.look([f"{tmp_path}/no"]).popitem()[1].stamp is None
         assert one.names(str(tmp_path)) == ["x.qcow2"] and one.names(str(tmp_path / "no")) == []
-        assert one.list_records(str(tmp_path))[0][0] == "x.qcow2"
+        assert list(one.shelf(str(path)).states) == [str(path)]
         assert one.space(str(tmp_path / "no"))[0] == str(tmp_path.stat().st_dev)
-        assert one.sha256(str(path))[1] == stamp_of(path)
-        with pytest.raises(StateMissing):
-            one.sha256(f"{tmp_path}/no")
         assert one.abilities.python and one.abilities.version >= (3, 11)
 
 
@@ -487,12 +424,11 @@ def test_looking_at_many_files_starts_no_more_programs(tmp_path):
 
 
 def test_an_interrupted_call_is_the_end(tmp_path):
-    os.mkfifo(tmp_path / "x")
-    with far(timeout=5) as one:
+    with lock_holder(tmp_path / "x"), far(timeout=5) as one:
         timer = threading.Timer(0.2, os.kill, (os.getpid(), 2))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            one.sha256(str(tmp_path / "x"))
+            one.lock(str(tmp_path / "x"), 60, "host a, process 1, since then")
         assert not one.usable
         with pytest.raises(PoolUnreachable, match="of no more use"):
             one.names(str(tmp_path))

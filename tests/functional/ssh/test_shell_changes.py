@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from avocado_pool_plugin.core.errors import (
     PoolUnreachable,
     SpaceMissing,
 )
+from avocado_pool_plugin.ssh import talk
 from avocado_pool_plugin.ssh.shell import Shell
 from tests.support.mounts import fill, mounted, read_only
 from tests.support.places import digest_of, local_store, ours, put, settle
@@ -439,6 +441,51 @@ def test_names_with_control_characters_are_refused(shell, tmp_path):
     shell.write(f"{tmp_path}/a b", b"")
 
 
+# -- signs of life -------------------------------------------------------------------------------
+
+
+def with_sync(directory: Path, line: str) -> list[str]:
+    """Return the command of a shell whose disk takes its time: what a line of a shell takes."""
+    command = with_programs(directory, *NEEDED, "flock")
+    (directory / "sync").unlink()
+    (directory / "sync").write_text(f"#!/bin/sh\n{line}\n")
+    (directory / "sync").chmod(0o755)
+    os.mkfifo(directory / "never")
+    return command
+
+
+#: Takes for ever, without a process of its own.
+FOR_EVER = 'read x <"${0%/*}/never"'
+
+
+@pytest.mark.parametrize("kind", SHELLS)
+def test_a_disk_that_takes_long_is_no_silence(kind, tmp_path):
+    path = tmp_path / "pool" / "x.state"
+    path.parent.mkdir()
+    command = with_sync(tmp_path / "bin", '[ -e "$0.done" ] || sleep 2; : >"$0.done"')
+    with far([*command[:-1], shutil.which(kind) or kind], timeout=1.2) as one:
+        began = time.monotonic()
+        commit(one, path, b"content", fsync=True)
+        assert time.monotonic() - began > 2
+        assert one.usable
+    check(path, b"content")
+
+
+def test_a_disk_that_never_ends_is_silence(tmp_path, monkeypatch):
+    path = tmp_path / "pool" / "x.state"
+    path.parent.mkdir()
+    monkeypatch.setattr(talk, "_PATIENCE", 1.0)
+    with far(with_sync(tmp_path / "bin", FOR_EVER), timeout=1) as one:
+        began = time.monotonic()
+        with pytest.raises(PoolSilent):
+            commit(one, path, b"content", fsync=True)
+        # it had more than one timeout, for it was heard meanwhile
+        assert time.monotonic() - began > 1.5
+        assert not one.usable
+        os.killpg(one.pid, signal.SIGKILL)
+    assert not path.exists()
+
+
 # -- locks ---------------------------------------------------------------------------------------
 
 
@@ -532,9 +579,9 @@ def test_a_shell_can_be_ended_by_another_one(shell, tmp_path):
 
 def test_a_lock_is_not_kept_by_what_outlives_its_shell(tmp_path):
     """The sign of life of something long must neither hold the lock nor go on for an orphan."""
-    path = tmp_path / "x.state"
-    os.mkfifo(path)
-    with far(timeout=1) as one, open(os.open(path, os.O_RDWR), "wb"):
+    path = tmp_path / "pool" / "x.state"
+    path.parent.mkdir()
+    with far(with_sync(tmp_path / "bin", FOR_EVER), timeout=1) as one:
         one.lock(str(path), 0, HOLDER)
         holders: list[set[str]] = []
 
@@ -545,12 +592,12 @@ def test_a_lock_is_not_kept_by_what_outlives_its_shell(tmp_path):
         thread = threading.Timer(0.4, end)
         thread.start()
         with pytest.raises((HostUnreachable, PoolSilent)):
-            one.sha256(str(path))
+            commit(one, path, b"content", fsync=True)
         thread.join()
         # what it waits for may
-        assert holders == [{"dash", "sha256sum"}]
+        assert holders == [{"dash", "sync"}]
         for pid, name in processes_of(one.pid):
-            if name == "sha256sum":
+            if name == "sync":
                 os.kill(pid, signal.SIGKILL)
         with locks.hold(str(path), 5):
             pass

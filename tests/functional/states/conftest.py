@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.bare import BareVm, bare_vm
-from tests.support.states import other
+from tests.support.remote import server
+from tests.support.remote_labs import RemoteLab
 from tests.support.vms import Lab
-from tests.support.vmstates import TWO, params
+from tests.support.vmstates import HERE, far, params, twin
+
+__all__ = ["far", "twin"]
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """A cache, a pool and no images yet."""
-    return Lab(tmp_path)
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """A cache, a pool and no images yet; the pool may be on a host of some kind."""
+    kind = getattr(request, "param", HERE)
+    return Lab(tmp_path) if kind == HERE else RemoteLab(tmp_path, server(kind))
 
 
 @pytest.fixture
@@ -32,21 +36,3 @@ def bare(lab: Lab) -> Iterator[BareVm]:
     lab.make_image()
     with bare_vm(params(lab)) as vm:
         yield vm
-
-
-@pytest.fixture
-def twin(lab: Lab) -> Iterator[BareVm]:
-    """The same with two images."""
-    for image in TWO["images"].split():
-        lab.make_image(image=image)
-    with bare_vm(params(lab, **TWO)) as vm:
-        yield vm
-
-
-@pytest.fixture
-def far(lab: Lab) -> Iterator[Lab]:
-    """Another worker: a cache, images and a vm of its own that is off, the same pool."""
-    found = other(lab)
-    found.vm = BareVm(params(found, **TWO).object_params("vm1"))
-    yield found
-    found.vm.stop()

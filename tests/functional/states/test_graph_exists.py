@@ -38,9 +38,9 @@ def reads(monkeypatch) -> list[int]:
     done: list[int] = []
     real = digest.digest_fd
 
-    def counting(fd, size, progress=None):
+    def counting(fd, size, *more):
         done.append(size)
-        return real(fd, size, progress)
+        return real(fd, size, *more)
 
     monkeypatch.setattr(knowledge, "digest_fd", counting)
     return done

@@ -11,7 +11,19 @@ from avocado_pool_plugin.states import setup
 from tests.support.images import edit
 from tests.support.states import OWN, SHARED, leftovers
 from tests.support.vms import tool, write
-from tests.support.vmstates import TWO, be, get, is_, params, put, shared_ram, show, shown
+from tests.support.vmstates import (
+    TWO,
+    anywhere,
+    be,
+    get,
+    is_,
+    params,
+    put,
+    ram,
+    shared_ram,
+    show,
+    shown,
+)
 
 
 def test_a_copy_that_somebody_made_by_hand(lab, twin, far):
@@ -58,18 +70,19 @@ def test_images_of_another_state_beside_the_pools_ram_file(lab, twin, far):
     assert leftovers(far.root) == []
 
 
+@anywhere
 def test_a_damaged_ram_file_in_the_pool(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)
     edit(shared_ram(lab, "s"), 4096, b"damage")
-    with pytest.raises(FileCorrupt, match=r"s\.state is corrupt"):
+    with pytest.raises(FileCorrupt, match=rf"^{lab.location}/.*s\.state is corrupt"):
         get(far, far.vm, "s", **TWO)
-    assert show(far, **TWO, **OWN) == []
+    assert show(far, **TWO, **OWN) == [] and not ram(far, "s").exists() and not far.vm.is_alive()
     get(lab, twin, "s", **TWO)
     assert is_(twin, 1), "the cache has what it was recorded to be"
-    put(lab, twin, "s", **TWO)
+    put(lab, None, "s", **TWO, **SHARED)
     get(far, far.vm, "s", **TWO)
-    assert is_(far.vm, 1), "a set repairs it"
+    assert is_(far.vm, 1), "publishing what it should be has repaired it"
 
 
 def test_an_image_state_of_another_worker_does_not_replace_one_under_a_ram_file(

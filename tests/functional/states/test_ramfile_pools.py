@@ -9,15 +9,19 @@ from avocado_pool_plugin.core.errors import (
     StateNeeded,
 )
 from tests.support import states
+from tests.support.remote import KINDS
 from tests.support.states import OWN, SHARED, doing, stamp, trash
 from tests.support.vms import backing, holds, sound, write
 from tests.support.vmstates import (
+    HERE,
     TWO,
+    anywhere,
     be,
     ended,
     get,
     is_,
     passport,
+    pop,
     put,
     ram,
     shared_ram,
@@ -31,6 +35,7 @@ def marks(path):
     return dict(passport(path).images)
 
 
+@pytest.mark.parametrize("lab", [HERE, *KINDS], indirect=True)
 def test_a_published_state_is_resumed_elsewhere(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "a", **TWO)
@@ -40,7 +45,7 @@ def test_a_published_state_is_resumed_elsewhere(lab, twin, far):
     for state, pattern in (("b", 2), ("a", 1)):
         get(far, far.vm, state, **TWO)
         assert is_(far.vm, pattern)
-    assert show(far, **TWO, **OWN) == ["a", "b"]
+    assert show(far, **TWO, **OWN) == ["a", "b"] == show(far, **TWO, **SHARED)
     be(far.vm, 4)
     put(far, far.vm, "c", **TWO)
     ended(far, far.vm, 4)
@@ -48,7 +53,8 @@ def test_a_published_state_is_resumed_elsewhere(lab, twin, far):
     assert is_(twin, 4) and backing(lab.state("c")) == "a.qcow2"
 
 
-def test_digests_of_images_travel_with_the_record(lab, twin, far):
+@anywhere
+def test_passports_and_digests_travel(lab, twin, far):
     """In the cache nobody has read the images; who publishes them has."""
     put(lab, twin, "s", **TWO)
     get(far, far.vm, "s", **TWO)
@@ -58,12 +64,16 @@ def test_digests_of_images_travel_with_the_record(lab, twin, far):
         assert here[image].digest is None
         assert there[image].digest == copied[image].digest is not None
         assert len({known[image].generation for known in (here, there, copied)}) == 1
-    assert passport(ram(lab, "s")).machine == passport(ram(far, "s")).machine
+    machines = [passport(path).machine for path in (ram(lab, "s"), shared_ram(lab, "s"))]
+    assert machines[0] == machines[1] == passport(ram(far, "s")).machine != ()
 
 
+@anywhere
 def test_what_is_equal_is_not_sent_again(lab, twin, far):
     put(lab, twin, "s", **TWO)
-    get(far, far.vm, "s", **TWO)
+    with doing() as done:
+        get(far, far.vm, "s", **TWO)
+    assert [what for what in done if "fetched" in what] == ["fetched s"] * 3
     before = stamp(ram(far, "s")), stamp(shared_ram(lab, "s"))
     with doing() as done:
         get(far, far.vm, "s", **TWO)
@@ -72,6 +82,7 @@ def test_what_is_equal_is_not_sent_again(lab, twin, far):
     assert not [what for what in done if "fetched" in what or "published" in what]
 
 
+@anywhere
 def test_a_replaced_version_is_fetched(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)
@@ -87,6 +98,7 @@ def test_a_replaced_version_is_fetched(lab, twin, far):
     get(far, far.vm, "s", **TWO)
     assert is_(far.vm, 3)
     assert trash(ram(far, "s").parent) == ["s.state"]
+    assert trash(shared_ram(lab, "s").parent) == ["s.state"] * 2
     be(far.vm, 4)
     ended(far, far.vm, 4)
 
@@ -120,7 +132,8 @@ def test_an_image_state_of_that_name_is_replaced(lab, twin, where):
     assert is_(twin, 1)
 
 
-def test_what_others_stand_on_in_the_pool_is_not_replaced(lab, twin, far):
+@anywhere
+def test_what_others_stand_on_is_neither_replaced_nor_removed(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)
     get(far, far.vm, "s", **TWO)
@@ -135,9 +148,17 @@ def test_what_others_stand_on_in_the_pool_is_not_replaced(lab, twin, far):
     for state, pattern in (("s", 1), ("on-top", 2)):
         get(far, far.vm, state, **TWO)
         assert is_(far.vm, pattern)
+    for scope in (SHARED, {}):
+        with pytest.raises(StateNeeded, match=rf"^{lab.location}/.*on-top\.qcow2"):
+            unset(lab, twin, "s", **TWO, **scope)
+        assert show(lab, **TWO, **SHARED) == ["on-top", "s"], "nothing is removed then"
+        assert show(lab, **TWO, **OWN) == ["s"]
+    unset(lab, twin, "s", **TWO, unset_cascade="yes")
+    assert show(lab, **TWO) == []
+    assert set(trash(shared_ram(lab, "s").parent)) == {"s.state", "on-top.state"}
 
 
-def test_with_cascade_it_is(lab, twin, far):
+def test_with_cascade_it_is_replaced(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)
     get(far, far.vm, "s", **TWO)
@@ -172,9 +193,14 @@ def test_a_pool_to_be_linked(lab, twin, far):
     assert is_(twin, 1)
 
 
-def test_from_pool_to_cache_without_any_vm(lab, twin, far):
+@anywhere
+def test_to_the_pool_and_from_it_without_any_vm(lab, twin, far):
     be(twin, 1)
-    put(lab, twin, "s", **TWO)
+    put(lab, twin, "s", **TWO, **OWN)
+    assert not lab.pool.exists()
+    put(lab, None, "s", **TWO, **SHARED)
+    for image in ("image1", "image2"):
+        sound(lab.shared("s", image=image))
     get(far, None, "s", **TWO, **SHARED)
     assert show(far, **TWO, **OWN) == ["s"] and not far.image().exists()
     shutil.rmtree(lab.pool)
@@ -182,42 +208,18 @@ def test_from_pool_to_cache_without_any_vm(lab, twin, far):
     assert is_(far.vm, 1)
 
 
-def test_unset_in_the_pool(lab, twin, far):
+@anywhere
+def test_unset_and_pop(lab, twin, far):
     for pattern, state in ((1, "a"), (2, "b")):
         be(twin, pattern)
         put(lab, twin, state, **TWO)
-    with pytest.raises(StateNeeded, match=r"b\.qcow2"):
-        unset(lab, twin, "a", **TWO, **SHARED)
-    assert show(lab, **TWO, **SHARED) == ["a", "b"], "nothing is removed then"
     unset(lab, twin, "b", **TWO, **SHARED)
     assert show(lab, **TWO, **SHARED) == ["a"] and shown(lab, **TWO, **SHARED) == ["a", "a"]
     assert show(lab, **TWO, **OWN) == ["a", "b"]
-    get(far, far.vm, "a", **TWO)
-    assert is_(far.vm, 1)
-
-
-def test_what_others_stand_on_in_the_pool_is_not_removed_from_the_cache(lab, twin, far):
-    be(twin, 1)
-    put(lab, twin, "s", **TWO)
-    get(far, far.vm, "s", **TWO)
-    put(far, far.vm, "on-top", **TWO)
-    twin.stop()
-    with pytest.raises(StateNeeded, match=r"on-top\.qcow2"):
-        unset(lab, twin, "s", **TWO)
-    assert show(lab, **TWO, **OWN) == ["s"] and show(lab, **TWO, **SHARED) == ["on-top", "s"]
-    unset(lab, twin, "s", **TWO, unset_cascade="yes")
-    assert show(lab, **TWO) == []
-
-
-def test_a_set_that_reaches_the_pool_only(lab, twin, far):
-    be(twin, 1)
-    put(lab, twin, "s", **TWO, **OWN)
-    assert not lab.pool.exists()
-    put(lab, None, "s", **TWO, **SHARED)
-    for image in ("image1", "image2"):
-        sound(lab.shared("s", image=image))
-    get(far, far.vm, "s", **TWO)
-    assert is_(far.vm, 1)
+    pop(far, far.vm, "a", **TWO)
+    assert is_(far.vm, 1) and show(far, **TWO, **SHARED) == []
+    be(far.vm, 5)
+    ended(far, far.vm, 5)
 
 
 def test_a_pool_that_fails_does_not_undo_the_cache(lab, twin):
