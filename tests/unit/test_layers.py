@@ -15,9 +15,10 @@ MAY = {
     "ssh": {"core"},
     "qemu": {"core"},
     "params": {"core"},
-    "states": {"core", "ssh", "qemu", "params"},
-    "graph": {"core", "ssh", "qemu", "params", "states"},
-    "plugins": {"core", "ssh", "qemu", "params", "states", "graph"},
+    "upkeep": {"core", "ssh", "qemu", "params"},
+    "states": {"core", "ssh", "qemu", "params", "upkeep"},
+    "graph": {"core", "ssh", "qemu", "params", "upkeep", "states"},
+    "plugins": {"core", "ssh", "qemu", "params", "upkeep", "states", "graph"},
 }
 #: The hooks around a VM test, one module for each of its concerns.
 VT = ("plugins.vt", "plugins.vt_images", "plugins.vt_machines")

@@ -1,0 +1,1 @@
+"""What keepers of caches and pools do: see, check, bound and repair them."""
