@@ -243,6 +243,11 @@ pool_stamp() {
     pool_say stamp "$(stat -c "$pool_format" -- - <&8)"
 }
 
+# Tell how much of the file is no hole: blocks, and bytes of one.
+pool_allocated() {
+    pool_say allocated "$(stat -c '%b %B' -- - <&8)"
+}
+
 # Send a stretch of the file, and after each CHUNK of bytes how much of them there was: FROM TO CHUNK
 pool_send() {
     exec 3>&1

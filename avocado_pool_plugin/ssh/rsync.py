@@ -1,10 +1,16 @@
-"""Content to and from a host with rsync but without python3: of a new version only what differs."""
+"""
+Content to and from a host with rsync but without python3.
+
+Of a new version only what differs travels, of a file with holes no hole.
+"""
 
 import logging
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 
+from avocado_pool_plugin.core import copy, layout
 from avocado_pool_plugin.core.digest import (
     BLOCK,
     Progress,
@@ -23,23 +29,27 @@ from avocado_pool_plugin.ssh.rsync_run import Outcome, quoted, run
 
 LOG = logging.getLogger("avocado." + __name__)
 
-#: Neither size and time nor a file's whole copy may stand in for a comparison of its content; what
-#: is there is changed in place, for it is locked or open; names are not for the far shell to read.
+#: Neither size and time nor a file's whole copy may stand in for a comparison of its content; names
+#: are not for the far shell to read. What is there already is changed in place, for it is locked or
+#: open, and never sparsely: that can leave wrong bytes.
 _OPTIONS = (
     "--secluded-args",
     "--copy-links",
     "--ignore-times",
-    "--inplace",
-    "--no-whole-file",
     "--no-human-readable",
     "--info=progress2",
     "--stats",
 )
+_CHANGED = (*_OPTIONS, "--inplace", "--no-whole-file")
+#: For a new file: what is a hole over there travels as next to nothing, and is one here.
+_SPARSE = (*_OPTIONS, "--sparse", "--compress", "--whole-file")
+#: Such a file is worth this if so many bytes of it are holes.
+_WORTH_HOLES = 16 << 20
 
 
 class Rsync(Plain):
     """
-    Work on the content of a host's files, with rsync where there is an old version.
+    Work on the content of a host's files, with rsync where there is an old version or many holes.
 
     Where rsync fails, not for lack of room or connection, the rest goes without it.
 
@@ -92,10 +102,12 @@ class Rsync(Plain):
         :param target_path: the open file's name, asked of the system if it is not given
         """
         name = target_path or os.readlink(f"/proc/self/fd/{target}")
-        if basis and self._works and os.fstat(target).st_size and _is(target, name):
+        old = basis and os.fstat(target).st_size
+        if self._works and _is(target, name):
             stamp = self._open_source(path)
             with self._whole():
-                moved = self._pull(name, stamp.size, progress)
+                pull = self._pull if old else self._pull_sparse
+                moved = pull(target, name, stamp.size, progress)
                 if moved is not None and _is(target, name):
                     self._require_unchanged(stamp)
                     content = Content(stamp.size, algorithms, whole=False)
@@ -122,7 +134,7 @@ class Rsync(Plain):
         data = length(list(data_spans(source, size)))
         tell = _Portion(outgoing.tell, data, size)
         command = [f"/proc/self/fd/{source}", f"pool:{literal(part)}"]
-        outcome = self._run(command, source, tell)
+        outcome = self._run(_CHANGED, command, source, tell)
         if outcome is None:
             return False
         outgoing.moved = outcome.sent
@@ -131,15 +143,42 @@ class Rsync(Plain):
         self._far.answer("dug")
         return True
 
-    def _pull(self, target: str, size: int, progress: Progress | None) -> int | None:
-        """Make a file here equal to the open one over there; return how many bytes travelled."""
+    def _pull(self, fd: int, name: str, size: int, progress: Progress | None) -> int | None:
+        """Change an old version here to the open file over there; return how much travelled."""
+        return self._receive(_CHANGED, name, size, progress)
+
+    def _pull_sparse(self, fd: int, name: str, size: int, progress: Progress | None) -> int | None:
+        """Make an empty file here equal to the open one over there, if that has many holes."""
+        self._far.ask("pool_allocated")
+        blocks, unit = self._far.answer("allocated").split()
+        data, home = int(blocks) * int(unit), os.path.dirname(name)
+        if size - data < _WORTH_HOLES or copy.free_space(home) < 2 * data:
+            return None
+        # rsync can fill a file of its own only; beside ours, so that both may share the blocks
+        with tempfile.TemporaryDirectory(dir=home, prefix=".rsync-") as scratch:
+            own = os.path.join(scratch, f"x{layout.PART}")
+            moved = self._receive(_SPARSE, own, size, progress)
+            if moved is not None:
+                copy.fill(own, fd)
+        return moved if os.fstat(fd).st_size == size else None
+
+    def _receive(
+        self, options: Sequence[str], target: str, size: int, progress: Progress | None
+    ) -> int | None:
+        """Have rsync write a file here; return how many bytes travelled, None if it can't."""
         tell = _Portion(progress or (lambda done: None), size, size)
         # no name of a user's is to be taken for a pattern or another host's
         command = [f"pool:/proc/{self._far.pid}/fd/8", os.path.abspath(target)]
-        outcome = self._run(command, None, tell)
+        outcome = self._run(options, command, None, tell)
         return outcome.received if outcome else None
 
-    def _run(self, names: list[str], fd: int | None, tell: Callable[[int], None]) -> Outcome | None:
+    def _run(
+        self,
+        options: Sequence[str],
+        names: list[str],
+        fd: int | None,
+        tell: Callable[[int], None],
+    ) -> Outcome | None:
         """
         Run rsync.
 
@@ -149,7 +188,7 @@ class Rsync(Plain):
         channel = self._far.channel
         timeout = f"--timeout={math.ceil(channel.timeout)}"
         shell = " ".join(map(quoted, self._command))
-        command = ["rsync", *_OPTIONS, timeout, "-e", shell, "--", *names]
+        command = ["rsync", *options, timeout, "-e", shell, "--", *names]
         outcome = run(command, () if fd is None else (fd,), tell)
         if outcome.status == 0:
             return outcome

@@ -250,6 +250,21 @@ def test_without_an_old_version(lab, tmp_path, versions, caplog):
     assert lab._works
 
 
+@pytest.mark.parametrize("where", [0, 20 * MIB, 96 * MIB - 4096])
+def test_holes_do_not_travel_here(lab, tmp_path, where):
+    new, target, told = tmp_path / "new", tmp_path / "target", []
+    with new.open("wb") as file:
+        file.truncate(96 * MIB)
+        file.seek(where)
+        file.write(noise(4096))
+    received = download(lab, new, target, progress=told.append)
+    check_received(received, new, target)
+    assert received.moved <= 4096 + TALK
+    assert allocated(str(target)) <= MIB
+    assert sum(told) == 96 * MIB
+    assert sorted(os.listdir(tmp_path)) == ["new", "target"]
+
+
 def test_a_target_without_a_name(lab, tmp_path, versions):
     old, new = versions
     with old.open("r+b") as file:

@@ -1,0 +1,97 @@
+"""Which caches and pools a command is about, and where its user says so."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from avocado.core.output import LOG_UI
+
+from avocado_pool_plugin.core.errors import LocationRefused, PoolError, SettingRefused
+from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.params import cache_dir, shared_pools
+from avocado_pool_plugin.params.options import job_params
+from avocado_pool_plugin.plugins.cli import SSH, add_arguments
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.upkeep.site import Site
+
+#: Words for places of the configuration.
+CACHE, POOLS, ALL = "cache", "pools", "all"
+
+
+def add_places(parser: Any, default: str) -> None:
+    """
+    Add the arguments that name caches and pools.
+
+    :param default: what the command is about if nobody says: ``CACHE``, ``POOLS`` or ``ALL``
+    """
+    parser.add_argument(
+        "--at",
+        dest="pool_at",
+        metavar="PLACE",
+        action="append",
+        help=f"{CACHE}, {POOLS}, {ALL}, or a location such as ':/dir' or 'label:/dir'; may be "
+        f"given several times (default: {default})",
+    )
+    parser.set_defaults(pool_at_default=default)
+    add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout", *SSH)
+
+
+def chosen(config: Mapping[str, Any], default: str = ALL) -> list[Location]:
+    """
+    Return the places that a command is about, the cache first, each once.
+
+    :raises LocationRefused: one is no location
+    :raises SettingRefused: the pools are asked for and there is none
+    """
+    params = job_params(config)
+    found: list[Location] = []
+    for word in config.get("pool_at") or [config.get("pool_at_default") or default]:
+        found += _named(word, params)
+    return list(dict.fromkeys(found))
+
+
+def _named(word: str, params: Mapping[str, str]) -> list[Location]:
+    cache, pools = Location(cache_dir(params)), list(shared_pools(params))
+    if word == CACHE:
+        return [cache]
+    if word == ALL:
+        return [cache, *pools]
+    if word == POOLS:
+        if not pools:
+            raise SettingRefused(
+                "no pool is named; give --pool-location, or set shared_pool in section [pool] of "
+                "avocado.conf"
+            )
+        return pools
+    try:
+        return [Location.from_setting(word)]
+    except LocationRefused as error:
+        raise LocationRefused(f"--at: {error}, or one of {CACHE}, {POOLS}, {ALL}") from error
+
+
+def sites(config: Mapping[str, Any], default: str = ALL, **policy: Any) -> "list[Site]":
+    """
+    Return the places that a command is about, opened; errors of :func:`chosen`.
+
+    :param policy: see ``upkeep.sites.open_site``
+    """
+    from avocado_pool_plugin.upkeep.sites import open_site
+
+    params = job_params(config)
+    return [open_site(place, params, **policy) for place in chosen(config, default)]
+
+
+def each(found: "Iterable[Site]", work: "Callable[[Site], None]") -> bool:
+    """
+    Do something at each place; one that fails is told and does not keep it from the others.
+
+    :returns: whether all went well
+    """
+    fine = True
+    for site in found:
+        try:
+            work(site)
+        except PoolError as error:
+            LOG_UI.error("%s: %s", site.place, error)
+            fine = False
+    return fine
