@@ -1,8 +1,10 @@
 """What is done by qemu-img. Names go to it as arguments, never through a shell."""
 
+import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -23,7 +25,9 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 #: What QEMU says of an image that is locked, and how many seconds that may be worth waiting for.
 _IN_USE, _LINGERS = "Is another process using the image", 3.0
 #: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
-_HARMLESS = (0, 3)
+HARMLESS = (0, 3)
+#: How many characters of what a program says are told.
+_TOLD = 300
 
 
 def _run(
@@ -132,7 +136,32 @@ def check(path: str) -> None:
 
     :raises ToolFailed: it is damaged; the text says how
     """
-    _run("check", "-q", "-f", "qcow2", _plain(path), timeout=_LONG, fine=_HARMLESS)
+    _run("check", "-q", "-f", "qcow2", _plain(path), timeout=_LONG, fine=HARMLESS)
+
+
+def alone(path: str) -> str:
+    """Return a QCOW2 image without those that it stands on, as QEMU is told of it."""
+    file = {"driver": "file", "filename": _plain(path)}
+    wanted = {"driver": "qcow2", "file": file, "backing": None}
+    return "json:" + json.dumps(wanted, ensure_ascii=False)
+
+
+def damage(path: str) -> str | None:
+    """
+    Return what is wrong with an image by itself, as it is now: it may be in use.
+
+    :returns: empty for nothing, or leaked clusters, which do no harm; None without qemu-img
+    """
+    if shutil.which(PROGRAM) is None:
+        return None
+    done = _once([PROGRAM, "check", "-q", "-U", alone(path)], _LONG)
+    return "" if done.returncode in HARMLESS else told(path, f"{done.stdout}\n{done.stderr}")
+
+
+def told(path: str, text: str) -> str:
+    """Return what qemu-img said of an image that it was told of, on one line of bearable length."""
+    lines = (line.strip() for line in text.replace(alone(path), path).splitlines())
+    return "; ".join(line for line in lines if line)[:_TOLD] or "qemu-img does not say why"
 
 
 def repair(path: str) -> None:
@@ -141,7 +170,7 @@ def repair(path: str) -> None:
 
     :raises ToolFailed: it is damaged beyond that
     """
-    _run("check", "-q", "-r", "all", "-f", "qcow2", _plain(path), timeout=_LONG, fine=_HARMLESS)
+    _run("check", "-q", "-r", "all", "-f", "qcow2", _plain(path), timeout=_LONG, fine=HARMLESS)
 
 
 def create_snapshot(path: str, tag: str) -> None:

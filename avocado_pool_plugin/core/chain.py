@@ -45,14 +45,19 @@ def named_backing(header: Header, path: str, home: str) -> Backing:
     if not header.backing:
         return Backing()
     directory, base = os.path.split(header.backing)
-    beside = os.path.dirname(os.path.abspath(path)) == os.path.abspath(home)
     name = state_name(base)
-    if not directory and beside and name:
+    if not directory and name and _is_in(path, home):
         return Backing(state=name)
     absolute = os.path.normpath(os.path.join(os.path.dirname(path), header.backing))
     if name and _object_and_image(os.path.dirname(absolute)) == _object_and_image(home):
         return Backing(state=name, relative=False)
     return Backing(outside=absolute, relative=False)
+
+
+def _is_in(path: str, directory: str) -> bool:
+    """Tell whether a file is right in a directory."""
+    own = os.path.dirname(path)
+    return own == directory or os.path.abspath(own) == os.path.abspath(directory)
 
 
 def _object_and_image(directory: str) -> tuple[str, str]:
@@ -131,10 +136,17 @@ def children_of(directory: str, name: str) -> Iterator[str]:
 
 
 def leads_away(path: str) -> bool:
-    """Tell whether a state's file names its parent by a path that is not the state beside it."""
+    """
+    Tell whether a state's file names its parent by a path that is not the state beside it.
+
+    One whose header is damaged leads nowhere, and so not to the state beside it either.
+    """
     if not path.endswith(IMAGE_SUFFIX):
         return False
-    header = read_header(path)
+    try:
+        header = read_header(path)
+    except ImageRefused:
+        return True
     name = named_backing(header, path, os.path.dirname(path)).state
     beside = state_file(os.path.dirname(path), name)
     named = os.path.join(os.path.dirname(path), header.backing)

@@ -111,6 +111,18 @@ class Guard:
     along: str = ""
 
 
+def had_beside(path: str) -> Callable[[str], bool]:
+    """Return a function that tells whether the directory of a file has a state as well."""
+
+    def has(top: str) -> bool:
+        directory = os.path.dirname(path)
+        if top.endswith(VM_SUFFIX):
+            directory = os.path.dirname(directory)
+        return os.path.isfile(os.path.join(directory, os.path.basename(top)))
+
+    return has
+
+
 def check_replace(path: str, new: FileInfo | None, guard: Guard, shelf: Shelf = LOCAL) -> None:
     """
     Make way for a replacement (or the removal) of a state, or refuse it.
@@ -133,6 +145,17 @@ def check_replace(path: str, new: FileInfo | None, guard: Guard, shelf: Shelf = 
         LOG.warning("%s goes to the trash with the state it stands on: %s", top, shelf.throw(top))
     for user in shelf.users(path, guard.own):
         LOG.warning("%s is invalid now, the state %s under it is another or gone", user, path)
+
+
+def refuse_used(path: str, shelf: Shelf = LOCAL) -> None:
+    """
+    Refuse to take a state away from under a working overlay, whether anybody has that open or not.
+
+    :raises StateNeeded: there is one; the text says which
+    """
+    found = shelf.users(path, None)
+    if found:
+        raise StateNeeded(f"{path} is in use by {'; '.join(map(str, found))}")
 
 
 def refuse_open(files: list[str], own: str | None, shelf: Shelf = LOCAL) -> None:

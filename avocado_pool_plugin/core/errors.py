@@ -6,6 +6,7 @@ expected and what to do. All of them are ``RuntimeError``; where the documented 
 more (``ValueError``, ``TimeoutError``, ``FileNotFoundError``) the class is that as well.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -94,10 +95,11 @@ class FileCorrupt(PoolError):
     Content that differs from what was recorded when it was made.
 
     ``path`` is the file, ``expected`` the recorded digest, None if nobody has read the content
-    since it was made.
+    since it was made, ``found`` the digest that it has.
     """
 
     expected: str | None = None
+    found: str = ""
     path: str = ""
 
 
@@ -125,8 +127,21 @@ class StateNeeded(PoolError):
     """A state that can't go or change because others stand on it."""
 
 
+class StatePresent(PoolError):
+    """A state that is in the place where another one was to be put back."""
+
+
 class SpaceMissing(PoolError):
     """Too little room for what is about to be written."""
+
+
+def is_of_space(error: BaseException | None) -> bool:
+    """Tell whether an error came of a full file system, or of a used-up quota."""
+    while error is not None and not isinstance(error, SpaceMissing):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return error is not None
 
 
 class LockTimeout(PoolError, TimeoutError):

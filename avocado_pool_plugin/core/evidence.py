@@ -7,6 +7,9 @@ from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
 from avocado_pool_plugin.core.seen import Seen
 
+#: How generations begin that were not given when content was made, but made up of its digest.
+ADOPTED = "adopted-"
+
 
 @dataclass(frozen=True)
 class Peek:
@@ -114,7 +117,7 @@ def adopted(digest: str, stamp: Stamp) -> FileInfo:
     return FileInfo(
         size=stamp.size,
         digest=digest,
-        generation="adopted-" + digest.partition(":")[2][:16],
+        generation=ADOPTED + digest.partition(":")[2][:16],
         made=stamp.mtime_ns / 1e9,
         made_by="adopted: found without a record",
     )

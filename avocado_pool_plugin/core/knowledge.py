@@ -58,7 +58,16 @@ def peek(path: str, seen_dir: str | None = None) -> Peek | None:
     """
     path = resolve(path)
     stamp = _stamp(path)
-    return None if stamp is None else weigh(stamp, _Beside(path, seen_dir))
+    return None if stamp is None else known_as(path, stamp, seen_dir)
+
+
+def known_as(path: str, stamp: Stamp, seen_dir: str | None = None) -> Peek:
+    """
+    Return what is known about a file that was looked at just now.
+
+    :param path: where it really is, see :func:`resolve`
+    """
+    return weigh(stamp, _Beside(path, seen_dir))
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -175,7 +184,7 @@ def corrupt(path: str, expected: str | None, found: str) -> FileCorrupt:
         f"{path} is corrupt: expected {wanted}, found {found}; it will not be used - get or set "
         f"the state again, or remove the file"
     )
-    error.expected, error.path = expected, path
+    error.expected, error.found, error.path = expected, found, path
     return error
 
 

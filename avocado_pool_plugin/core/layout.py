@@ -47,6 +47,11 @@ def users_dir(path: str) -> str:
     return _beside(path, ".users")
 
 
+def used_path(path: str) -> str:
+    """Return the empty file whose time says when a state was used last."""
+    return _beside(path, ".used")
+
+
 def part_path(path: str, token: str) -> str:
     """Return a temporary name, on the file system of the file that it is to become."""
     return _beside(path, f".{token}{PART}")
@@ -67,9 +72,19 @@ def intents_dir(directory: str) -> str:
     return os.path.join(directory, META, "intents")
 
 
+def pins_dir(root: str) -> str:
+    """Return the directory of pins of a cache or pool."""
+    return os.path.join(root, META, "pins")
+
+
 def trash_dir(path: str) -> str:
     """Return where a removed file goes first."""
     return os.path.join(meta_dir(path), "trash")
+
+
+def quarantine_dir(path: str) -> str:
+    """Return where a damaged file goes that nothing could repair."""
+    return os.path.join(meta_dir(path), "quarantine")
 
 
 def is_ours(name: str) -> bool:

@@ -1,15 +1,18 @@
 """A pool in a local directory whose states are symlinked instead of copied."""
 
+import logging
 import os
 import time
 
-from avocado_pool_plugin.core import durable, locks
+from avocado_pool_plugin.core import durable, knowledge, locks, users
 from avocado_pool_plugin.core.chain import backing_of
 from avocado_pool_plugin.core.digest import Progress
-from avocado_pool_plugin.core.errors import LinkRefused, StateMissing
+from avocado_pool_plugin.core.errors import LinkRefused, PoolError, StateMissing
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.store import Moved
+
+LOG = logging.getLogger("avocado." + __name__)
 
 
 class LinkStore(LocalStore):
@@ -24,12 +27,26 @@ class LinkStore(LocalStore):
         started = time.monotonic()
         with locks.hold(local, self.policy.timeout):
             if self.linkable(path, local):
+                self.used(path)
+                self.note_link(path, local)
                 return Moved("kept", os.path.getsize(path))
             durable.make_dirs(os.path.dirname(local), self.policy.fsync)
             with durable.new_part(local, self.policy.fsync) as part:
                 os.symlink(path, part)
                 os.rename(part, local)
+            self.used(path)
+            self.note_link(path, local)
         return Moved("linked", os.path.getsize(path), time.monotonic() - started)
+
+    def note_link(self, path: str, local: str) -> None:
+        """Note in the pool that a symlink leads to its file, if one does and nobody noted it."""
+        if not os.path.islink(local) or users.registered(path, local):
+            return
+        known = knowledge.peek(path, self.seen_dir)
+        try:
+            users.register(path, local, known.info.generation if known else "")
+        except (OSError, PoolError) as error:
+            LOG.debug("that %s leads to %s can't be noted: %s", local, path, error)
 
     def linkable(self, path: str, local: str) -> bool:
         """

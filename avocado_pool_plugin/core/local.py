@@ -7,9 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, vmstate
+from avocado_pool_plugin.core import (
+    chain,
+    durable,
+    knowledge,
+    layout,
+    locks,
+    pins,
+    trash,
+    used,
+    vmstate,
+)
 from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
-from avocado_pool_plugin.core.dependents import Guard, check_replace
+from avocado_pool_plugin.core.dependents import Guard, check_replace, had_beside
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import (
     FileChanging,
@@ -19,7 +29,7 @@ from avocado_pool_plugin.core.errors import (
     no_use,
 )
 from avocado_pool_plugin.core.evidence import Peek
-from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import new_info, place, place_working
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.progress import data_size
@@ -83,11 +93,11 @@ class LocalStore:
         """See :meth:`Store.allocated`."""
         return data_size(path)
 
-    def info(self, path: str) -> FileInfo | None:
+    def info(self, path: str, progress: Progress | None = None) -> FileInfo | None:
         """See :meth:`Store.info`."""
         if self.working(path):
             return knowledge.identify_working(path, self.seen_dir)
-        return knowledge.identify(path, self.policy, self.seen_dir)
+        return knowledge.identify(path, self.policy, self.seen_dir, progress)
 
     def parent(self, path: str) -> str:
         """See :meth:`Store.parent`."""
@@ -108,11 +118,13 @@ class LocalStore:
         started = time.monotonic()
         with locks.hold(local, self.policy.timeout):
             if self._equal(path, local):
+                self.used(path, local)
                 return Moved("kept", os.path.getsize(path))
             if self.working(local) and in_use(local):
                 raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
             with self._copy(path, local, progress) as (part, info, cloned):
-                self.put(part, local, info, replace(self.guard, elsewhere=_in(path)))
+                self.put(part, local, info, replace(self.guard, elsewhere=had_beside(path)))
+            self.used(path, local)
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
 
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
@@ -128,7 +140,14 @@ class LocalStore:
             if there and there.same_content(info) and made_alike(info, there):
                 return Moved("kept", info.size)
             self.put(part, path, info, self.guard)
+            self.used(path)
         return Moved("cloned" if cloned else "copied", info.size, time.monotonic() - started)
+
+    def used(self, *paths: str) -> None:
+        """See :meth:`Store.used`; of a VM's working image nothing is noted."""
+        for path in paths:
+            if not self.working(path):
+                used.touch(path)
 
     def remove(self, path: str) -> None:
         """See :meth:`Store.remove`."""
@@ -176,6 +195,8 @@ class LocalStore:
 
     def _peek(self, source: str) -> Peek:
         known = knowledge.peek(source, self.seen_dir)
+        if known is None and not pins.is_absent(source, self.policy.timeout):
+            known = knowledge.peek(source, self.seen_dir)
         if known is None:
             raise StateMissing(f"{source} does not exist; set the state first or look elsewhere")
         return known
@@ -254,18 +275,6 @@ class LocalStore:
         if os.path.lexists(path):
             check_replace(path, info, guard)
         place(part, path, info, self.policy)
-
-
-def _in(path: str) -> Callable[[str], bool]:
-    """Return a function that tells whether the directory of a file has a state as well."""
-
-    def has(top: str) -> bool:
-        directory = os.path.dirname(path)
-        if top.endswith(VM_SUFFIX):
-            directory = os.path.dirname(directory)
-        return os.path.isfile(os.path.join(directory, os.path.basename(top)))
-
-    return has
 
 
 def made_alike(mine: FileInfo | None, there: FileInfo | None) -> bool:

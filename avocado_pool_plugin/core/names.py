@@ -1,7 +1,7 @@
 """What states are called, and where that puts them below a cache or pool."""
 
 import os
-import unicodedata
+import re
 from dataclasses import dataclass
 
 from avocado_pool_plugin.core.errors import NameRefused
@@ -13,6 +13,8 @@ IMAGE_SUFFIX = ".qcow2"
 VM_SUFFIX = ".state"
 #: The longest name in bytes: leaves room for our endings below the usual limit of 255.
 MAX_NAME = 200
+#: What no name holds: separators, and the control characters of Unicode.
+_BARRED = re.compile(r"[/;:\x00-\x1f\x7f-\x9f]")
 
 
 def check_name(kind: str, name: str) -> str:
@@ -37,9 +39,9 @@ def _problem(name: str) -> str:
         return "is empty"
     if name.startswith("."):
         return "starts with a dot"
-    for char in name:
-        if char in "/;:" or unicodedata.category(char) == "Cc":
-            return f"holds {char!r}"
+    barred = _BARRED.search(name)
+    if barred:
+        return f"holds {barred.group()!r}"
     try:
         size = len(name.encode("utf-8"))
     except UnicodeEncodeError:

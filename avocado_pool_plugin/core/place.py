@@ -25,11 +25,13 @@ def new_info(
     parent_info: FileInfo | None = None,
     test: str = "",
     recipe: Recipe | None = None,
+    seconds: float = 0.0,
 ) -> FileInfo:
     """
     Return the info of content made just now, with a generation of its own.
 
     :param test: name of the test that made it, empty if it was none
+    :param seconds: how long that took, 0 if it is not known
     """
     by = f"host {socket.gethostname()}, process {os.getpid()}"
     return FileInfo(
@@ -41,6 +43,7 @@ def new_info(
         recipe=recipe,
         made=time.time(),
         made_by=f"{by}, test {test}" if test else by,
+        seconds=round(seconds, 3),
     )
 
 

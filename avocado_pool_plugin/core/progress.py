@@ -29,11 +29,13 @@ class Task:
     :param doing: what goes on, such as ``fetching``
     :param path: the file that is read
     :param size: tells how many bytes of it are no holes; None to look at a file of this host
+    :param told: tells what else there is to say of how it gets on, such as ``3 of 9 states``
     """
 
     doing: str
     path: str
     size: Callable[[], int] | None = None
+    told: Callable[[], str] | None = None
 
 
 #: Reports one operation while its context lasts: it gives whom to tell each further number of
@@ -67,10 +69,9 @@ class Count:
     def __str__(self) -> str:
         rate = self.done / max(self.seconds, 1e-6)
         left = f"{(self.total - self.done) / rate:.0f}" if rate else "?"
-        return (
-            f"{self.done / 2**20:.1f} of {self.total / 2**20:.1f} MiB, {rate / 2**20:.1f} MiB/s, "
-            f"{left} s left"
-        )
+        more = f"{self.task.told()}, " if self.task.told else ""
+        done, total = (f"{size / 2**20:.1f}" for size in (self.done, self.total))
+        return f"{more}{done} of {total} MiB, {rate / 2**20:.1f} MiB/s, {left} s left"
 
 
 class LogProgress:
@@ -110,10 +111,13 @@ _reporters: list[Reporter] = [lines()]
 
 
 def reported(
-    doing: str, path: str, size: Callable[[], int] | None = None
+    doing: str,
+    path: str,
+    size: Callable[[], int] | None = None,
+    told: Callable[[], str] | None = None,
 ) -> contextlib.AbstractContextManager[Progress]:
     """Report what is done while the context lasts; see :class:`Task`."""
-    return _reporters[-1](Task(doing, path, size))
+    return _reporters[-1](Task(doing, path, size, told))
 
 
 @contextlib.contextmanager

@@ -9,19 +9,22 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from avocado_pool_plugin.core.errors import ImageRefused, unreachable
 
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _EXTENSION = struct.Struct(">II")
+#: Where the header says at which place the name of the backing file begins, and how long it is.
+_NAMED_AT, _NAMED = 8, struct.Struct(">QI")
 _BACKING_FORMAT = 0xE2792ACA
 _DIRTY, _CORRUPT, _DATA_FILE = 1, 2, 4
 #: QEMU holds shared locks on single bytes from 100 on while it uses an image.
 _LOCK_FIRST, _LOCK_COUNT = 100, 110
 #: The longest name of a backing file that the format allows, in bytes.
 _MAX_BACKING = 1023
+#: Bytes that are read of an image at first: its header, and most often what it stands on.
+_START = 4096
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,25 @@ class Header:
     corrupt: bool = False
 
 
+@dataclass(frozen=True)
+class Change:
+    """
+    Some bytes of a file that are to become others.
+
+    :param at: where, in bytes from the start
+    :param old: as they are
+    :param new: as many others
+    """
+
+    at: int
+    old: bytes
+    new: bytes
+
+    def applied(self, data: bytes) -> bytes:
+        """Return data that begins where the file does, changed."""
+        return data[: self.at] + self.new + data[self.at + len(self.new) :]
+
+
 def is_qcow2(path: str) -> bool:
     """Tell whether a file starts like a QCOW2 image."""
     with open(path, "rb") as file:
@@ -64,16 +86,25 @@ def read_header(path: str) -> Header:
     :raises PoolUnreachable: it can't be read
     """
     try:
-        with open(path, "rb") as file:
-            return _read_header(path, file)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _read_header(path, fd)
+        finally:
+            os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise unreachable(path, error) from error
 
 
-def _read_header(path: str, file: BinaryIO) -> Header:
-    return parse_header(path, file.read(4096), lambda at, size: os.pread(file.fileno(), size, at))
+def _read_header(path: str, fd: int) -> Header:
+    start = os.pread(fd, _START, 0)
+
+    def read(at: int, size: int) -> bytes:
+        found = start[at : at + size]
+        return found if len(found) == size else os.pread(fd, size, at)
+
+    return parse_header(path, start, read)
 
 
 def parse_header(path: str, start: bytes, read: Callable[[int, int], bytes]) -> Header:
@@ -140,6 +171,40 @@ def _backing_format(start: bytes, at: int) -> str:
             return start[at : at + length].decode()
         at += (length + 7) // 8 * 8
     return ""
+
+
+def without_directory(path: str, start: bytes) -> Change:
+    """
+    Return what lets an image name its backing file without a directory.
+
+    The last part of the name is a name already. So only where the name begins and how long it is
+    have to change: twelve bytes in the first sector.
+
+    :param path: for errors
+    :param start: the first 4 KiB
+    :raises ImageRefused: its header is of a kind that can't be changed in that way
+    """
+    header = parse_header(path, start, lambda at, size: start[at : at + size])
+    _, version, at, length, *_ = _HEADER.unpack_from(start)
+    name = os.path.basename(header.backing)
+    if not _ends(start, 72 if version < 3 else struct.unpack_from(">I", start, 100)[0], at):
+        raise ImageRefused(
+            f"the header of {path} has no room between its parts; change the name of its backing "
+            f"file with 'qemu-img rebase -u -f qcow2 -F qcow2 -b {name} {path}'"
+        )
+    kept = len(os.fsencode(name))
+    changed = _NAMED.pack(at + length - kept, kept)
+    return Change(_NAMED_AT, start[_NAMED_AT : _NAMED_AT + _NAMED.size], changed)
+
+
+def _ends(start: bytes, at: int, end: int) -> bool:
+    """Tell whether the extensions of a header have an end of their own, before a place."""
+    while at + _EXTENSION.size <= min(end, len(start)):
+        kind, length = _EXTENSION.unpack_from(start, at)
+        if kind == 0:
+            return True
+        at += _EXTENSION.size + (length + 7) // 8 * 8
+    return False
 
 
 def check_movable(path: str, header: Header) -> None:

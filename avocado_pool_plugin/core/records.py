@@ -13,7 +13,9 @@ import glob
 import json
 import logging
 import os
+import re
 import secrets
+import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,6 +28,9 @@ from avocado_pool_plugin.core.recipe import Recipe
 LOG = logging.getLogger("avocado." + __name__)
 
 _FORMAT = 1
+#: What a record's sum is not of: stamps, which the far side of a transfer fills in, and itself.
+_UNSUMMED = re.compile(rb'\n "(?:made_as|stamp)": (?:null|\{[^{}]*\})|\n "sum": "[0-9a-f]*"')
+_SUM = b'\n "sum": "'
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class FileInfo:
     :param made_by: by whom: host, process and test
     :param passport: what a vm state can only be resumed on; None for images and if not known
     :param also: digests of the whole content by algorithms of hosts that can't make ours
+    :param seconds: how long it took to make it, 0 if that is not known
     """
 
     size: int
@@ -82,6 +88,7 @@ class FileInfo:
     made_by: str = ""
     passport: Passport | None = None
     also: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def same_content(self, other: "FileInfo") -> bool:
         """Tell whether both have known, equal content, apart from adapted backing names."""
@@ -127,12 +134,20 @@ def encode(record: Record) -> bytes:
     passport = data.pop("passport")
     if passport is not None:
         data["passport"] = passport.dump()
+    if not data["seconds"]:
+        del data["seconds"]
     data["digests"] = _split(data.pop("digest"), *data.pop("also"))
     for key in ("source_digest", "parent_digest"):
         data[f"{key}s"] = _split(data.pop(key))
     data["made_as"] = asdict(record.made_as)
     data["stamp"] = asdict(record.stamp) if record.stamp else None
-    return json.dumps(data, indent=1, sort_keys=True).encode()
+    text = json.dumps({**data, "sum": ""}, indent=1, sort_keys=True).encode()
+    return text.replace(_SUM, _SUM + _sum(text).encode())
+
+
+def _sum(text: bytes) -> str:
+    """Return what tells a stored record from a damaged one: its CRC-32, without the stamps."""
+    return f"{zlib.crc32(_UNSUMMED.sub(b'', text)):08x}"
 
 
 def template(info: FileInfo) -> tuple[bytes, bytes, bytes]:
@@ -153,6 +168,9 @@ def decode(text: bytes) -> Record | None:
         data = json.loads(text)
         if data.pop("format") != _FORMAT:
             return None
+        known = data.pop("sum", None)
+        if known is not None and _SUM in text and known != _sum(text):
+            return None
         stamp = data.pop("stamp")
         made_as = Stamp(**data.pop("made_as"))
         data["also"] = _others(data["digests"])
@@ -165,7 +183,7 @@ def decode(text: bytes) -> Record | None:
         return None  # written by a power cut or by nobody we know: as good as none
 
 
-def _damaged(text: bytes | None) -> bool:
+def damaged(text: bytes | None) -> bool:
     """Tell whether a record is none; one of a later version of this package is not damaged."""
     if text is None or decode(text) is not None:
         return False
@@ -241,7 +259,7 @@ def adopt(path: str, record: Record) -> bool:
     name = layout.record_path(path)
     try:
         durable.make_meta(path, fsync=False)
-        if not durable.create_whole(name, encode(record)) and _damaged(read_small(name)):
+        if not durable.create_whole(name, encode(record)) and damaged(read_small(name)):
             durable.write_whole(name, encode(record), fsync=False)
     except (PoolUnreachable, OSError) as error:
         # knowledge spares reading; not to have it is no failure of what was asked for

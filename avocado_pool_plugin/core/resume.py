@@ -91,6 +91,22 @@ def _remove(part: str, fd: int) -> None:
             os.unlink(part)
 
 
+def remove_idle(path: str) -> bool:
+    """Remove a temporary file unless a transfer holds it; return whether it was removed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        durable.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 def _sweep(directory: str) -> None:
     """Remove what no attempt went on with for long."""
     for name in os.listdir(directory):

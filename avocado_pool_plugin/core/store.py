@@ -58,10 +58,11 @@ class Store(Protocol):
     def allocated(self, path: str) -> int:
         """Return how many bytes of a file are no holes, 0 if it is gone."""
 
-    def info(self, path: str) -> FileInfo | None:
+    def info(self, path: str, progress: Progress | None = None) -> FileInfo | None:
         """
         Return what a file is, digest included, None if absent.
 
+        :param progress: told how many bytes more were read, if any have to be
         :raises FileCorrupt: it is not what was recorded
         """
 
@@ -99,6 +100,9 @@ class Store(Protocol):
         :raises StateNeeded: the store's file differs and something stands on it
         :raises SpaceMissing: too little room; the store is as before
         """
+
+    def used(self, *paths: str) -> None:
+        """Note that files are used now; where that can't be noted nothing happens."""
 
     def remove(self, path: str) -> None:
         """

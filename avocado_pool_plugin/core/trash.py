@@ -7,6 +7,8 @@ import shutil
 import time
 
 from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core.errors import PoolError
+from avocado_pool_plugin.core.records import Stamp
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -59,6 +61,7 @@ def throw(path: str, fsync: bool = True) -> str:
 def forget(path: str) -> None:
     """Drop all that is known about a file that is gone from its place."""
     records.drop_records(path)
+    durable.unlink(layout.used_path(path))
     shutil.rmtree(layout.users_dir(path), ignore_errors=True)
 
 
@@ -75,7 +78,14 @@ def name_of(path: str) -> str:
 
 
 def _keep_record(path: str, target: str) -> None:
-    with contextlib.suppress(OSError):
+    """Copy the record of a file, be it one whose writer was killed before it committed."""
+    with contextlib.suppress(OSError, PoolError):
+        stamp, committed = Stamp.of(os.stat(target)), records.read_record(path)
+        if committed is None or not committed.made_as.same_file(stamp):
+            for record in records.read_pending(path):
+                if record.made_as.same_file(stamp):
+                    durable.write_whole(target + ".json", records.encode(record), fsync=False)
+                    return
         shutil.copyfile(layout.record_path(path), target + ".json")
 
 

@@ -1,4 +1,8 @@
-"""Working overlays that stand on states, so that no state is pulled away from under an image."""
+"""
+Working overlays that stand on states, so that no state is pulled away from under an image.
+
+So do symlinks in caches that lead to states of a pool.
+"""
 
 import contextlib
 import hashlib
@@ -22,9 +26,9 @@ _NOTHING = (0, 0, 0)
 @dataclass(frozen=True)
 class User:
     """
-    A working overlay on a state.
+    A working overlay on a state, or a symlink to it.
 
-    :param path: the overlay
+    :param path: the overlay or symlink
     :param host: where it was made
     :param pid: process that made it
     :param since: when, in seconds since 1970
@@ -50,11 +54,12 @@ class User:
 
     @property
     def open(self) -> bool:
-        """Whether a QEMU of this host has it open."""
-        return in_use(self.path)
+        """Whether a QEMU of this host has it open; a symlink is none, but the state itself."""
+        return not os.path.islink(self.path) and in_use(self.path)
 
     def __str__(self) -> str:
-        return f"overlay {self.path} (host {self.host}, process {self.pid})"
+        kind = "symlink" if os.path.islink(self.path) else "overlay"
+        return f"{kind} {self.path} (host {self.host}, process {self.pid})"
 
 
 def _entry(state: str, overlay: str) -> str:
@@ -72,7 +77,7 @@ def _made_as(path: str) -> tuple[int, int, int]:
 
 def register(state: str, overlay: str, generation: str, fresh: str | None = None) -> None:
     """
-    Note that a working overlay stands on a state.
+    Note that a working overlay stands on a state, or that a symlink leads to it.
 
     :param generation: of the state
     :param fresh: the overlay's file while nothing was written on it, None if something was
@@ -109,7 +114,7 @@ def registered(state: str, overlay: str) -> User | None:
 
 def users_of(state: str, but: str | None = None) -> list[User]:
     """
-    Return the registered overlays that exist and still stand on a state.
+    Return the registered overlays and symlinks that exist and still stand on a state.
 
     :param but: an overlay that does not count: the one that the caller is about to replace
     """
@@ -118,7 +123,7 @@ def users_of(state: str, but: str | None = None) -> list[User]:
     for name in _list(directory):
         entry = os.path.join(directory, name)
         user = _load(entry)
-        if user is None or not _stands_on(user.path, state):
+        if user is None or not stands_on(user.path, state):
             with contextlib.suppress(OSError):
                 durable.unlink(entry)
         elif but is None or user.path != os.path.abspath(but):
@@ -149,7 +154,10 @@ def decode(text: bytes) -> User | None:
         return None
 
 
-def _stands_on(overlay: str, state: str) -> bool:
+def stands_on(overlay: str, state: str) -> bool:
+    """Tell whether an overlay stands on a state right now, or a symlink leads to it."""
+    if os.path.islink(overlay) and os.path.realpath(overlay) == os.path.realpath(state):
+        return True
     try:
         backing = read_header(overlay).backing
     except (OSError, ImageRefused, PoolUnreachable):

@@ -18,9 +18,16 @@ from avocado_pool_plugin.graph.readers import Here
 from avocado_pool_plugin.graph.recipe import Recipes, told
 from avocado_pool_plugin.graph.search import CACHE, Place, Search
 from avocado_pool_plugin.graph.sight import Eyes, Sight
-from avocado_pool_plugin.params import cache_dir, host, mirrors, policy, recipe_mode, scopes
+from avocado_pool_plugin.params import (
+    cache_dir,
+    host,
+    mirrors,
+    policy,
+    recipe_mode,
+    scopes,
+    seen_dir,
+)
 from avocado_pool_plugin.params.options import IGNORE, REBUILD
-from avocado_pool_plugin.states.images import seen_dir
 from avocado_pool_plugin.states.ops import TransferOps
 from avocado_pool_plugin.states.setup import BACKENDS
 from avocado_pool_plugin.states.sourced import SourcedStateBackend
@@ -45,6 +52,10 @@ class Finder:
         self._eyes: dict[tuple[Any, ...], Eyes] = {}
         self._changes: dict[tuple[str, State], tuple[Change, ...]] = {}
         self._told: set[tuple[str, str]] = set()
+        self._seen: dict[State, set[str]] = {}
+        #: Caches, and pools that are there, that were looked into so far: by location, with params
+        #: to use them.
+        self.roots: dict[str, Any] = {}
 
     @classmethod
     def of(cls, readings: Iterable[Reading], defaults: Mapping[str, str] | None = None) -> "Finder":
@@ -83,10 +94,29 @@ class Finder:
             raise failures[0]
         return found
 
+    def files(self, state: State) -> set[str]:
+        """
+        Return the files of a state that is kept in cache and pools, as far as they are known.
+
+        :returns: paths relative to a cache or pool: of the state itself, which need not be there,
+            and of all that it stands on where it was found so far
+        """
+        owner = self._lookup.owner(state)
+        if owner is None or not _is_ours(BACKENDS[owner.params.get("states", "")]):
+            return set()
+        images = saved_images(owner.params) if state.image is None else ()
+        own = {replace(state, image=image).path for image in images}
+        return {state.path, *own, *self._seen.get(state, ())}
+
+    def _note(self, state: State, place: Place | None) -> None:
+        if place:
+            self._seen.setdefault(state, set()).update(file.path for file in place.sight.files)
+
     # -- where it is -------------------------------------------------------------------------
 
     def _search(self, state: State, own: Any) -> Search:
         images = tuple(saved_images(own)) if state.image is None else ()
+        self.roots.setdefault(f":{cache_dir(own)}", own)
         return Search(state, images, self._local(cache_dir(own), own), "own" in scopes(own))
 
     def _local(self, directory: str, own: Any) -> Eyes:
@@ -134,11 +164,16 @@ class Finder:
                 failures.append(error)
                 self._warn(source, error)
                 continue
+            place = Location.parse(source)
+            if there or (not place.remote and os.path.isdir(place.path)):
+                self.roots.setdefault(source, own)
+            self._note(search.state, there)
             if there:
                 yield there
 
     def _find(self, backend: Any, owner: Owner, search: Search) -> Found:
         state, here = search.state, search.cached()
+        self._note(state, here)
         bad = [here] if here and here.problem else []
         failures: list[PoolError] = []
         for there in self._mirrored(backend, owner, search, failures):

@@ -34,7 +34,7 @@ from avocado_pool_plugin.core.recipe import (
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.graph import working
 from avocado_pool_plugin.graph.read import Reading
-from avocado_pool_plugin.states.images import seen_dir
+from avocado_pool_plugin.params import seen_dir
 from avocado_pool_plugin.states.recipes import PARTS_PARAM, parent_part, test_name
 
 LOG = logging.getLogger("avocado." + __name__)

@@ -108,6 +108,11 @@ def cache_dir(params: Mapping[str, str]) -> str:
     return os.path.join(data_dir.get_data_dir(), "states")
 
 
+def seen_dir(params: Mapping[str, str]) -> str:
+    """Return where this host keeps what it knows about files in directories of others."""
+    return os.path.join(cache_dir(params), ".pool", "seen")
+
+
 def scopes(params: Mapping[str, str]) -> tuple[str, ...]:
     """
     Return the scopes that may be used (``pool_scope``).
@@ -134,6 +139,22 @@ def shared_pools(params: Mapping[str, str]) -> tuple[Location, ...]:
     :raises SettingRefused: one is no location
     """
     found: tuple[Location, ...] = _read(params, "shared_pool")
+    return found
+
+
+def cache_limit(params: Mapping[str, str]) -> int:
+    """
+    Return how many bytes of disk the cache may take, 0 for no limit.
+
+    :raises SettingRefused: it is no size
+    """
+    found: int = _read(params, "cache_limit")
+    return found
+
+
+def pool_limit(params: Mapping[str, str]) -> int:
+    """Return how many bytes of disk each pool may take; see :func:`cache_limit`."""
+    found: int = _read(params, "pool_limit")
     return found
 
 

@@ -14,6 +14,7 @@ from avocado_pool_plugin.params.values import (
     one_of,
     scope_list,
     seconds,
+    size,
     yes_no,
 )
 
@@ -116,6 +117,21 @@ OPTIONS = (
         "",
         "OpenSSH configuration file for the hosts of remote pools. Default: the user's own",
         file,
+    ),
+    Option(
+        "cache_limit",
+        "cache_limit",
+        "",
+        "How much disk the cache may take, such as 500GiB: before a fetch that would pass it, "
+        "states used least go. Default: no limit",
+        size,
+    ),
+    Option(
+        "pool_limit",
+        "pool_limit",
+        "",
+        "How much disk each pool may take, such as 2TiB, for 'avocado pool gc'. Default: no limit",
+        size,
     ),
     Option(
         "recipe",

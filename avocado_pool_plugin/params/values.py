@@ -1,7 +1,9 @@
 """What the text of an option or test param means; what it can't mean is a ValueError."""
 
 import os
+import re
 from collections.abc import Callable
+from fractions import Fraction
 
 from avocado_pool_plugin.core.errors import LocationRefused
 from avocado_pool_plugin.core.location import Location, split_locations
@@ -39,6 +41,25 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError("a number of seconds, 0 or more")
     return value
+
+
+def size(text: str) -> int:
+    """
+    Read a number of bytes such as ``500GiB``, ``200 GB`` or ``1.5TiB``; empty is 0, for none.
+
+    :raises ValueError: it is none; the text says what is expected
+    """
+    if not text.strip():
+        return 0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTP]?)(I?)B?", text.strip().upper())
+    if found:
+        number, prefix, binary = found.groups()
+        if prefix or not binary:
+            power = "KMGTP".find(prefix) + 1 if prefix else 0
+            value = int(Fraction(number) * (1024 if binary else 1000) ** power)
+            if value:
+                return value
+    raise ValueError("a size such as 500GiB, 200 GB or 1.5TiB")
 
 
 def scope_list(text: str) -> tuple[str, ...]:

@@ -21,6 +21,11 @@ _ARGUMENTS = (
     ("ssh_host_keys", "--pool-ssh-host-keys", "POLICY"),
     ("off", "--pool-off", None),
 )
+#: The same, of commands that name these options.
+_MORE = (
+    ("cache_limit", "--cache-limit", "SIZE"),
+    ("pool_limit", "--pool-limit", "SIZE"),
+)
 #: The options about hosts of remote pools.
 SSH = ("ssh_config", "ssh_timeout", "ssh_host_keys")
 
@@ -29,10 +34,10 @@ def add_arguments(parser: Any, *names: str) -> None:
     """
     Add command line arguments of ``[pool]`` options to an argparse parser.
 
-    :param names: the options, all that have an argument if there is none
+    :param names: the options, those of ``avocado run`` if there is none
     """
-    for option, argument, metavar in _ARGUMENTS:
-        if not names or option in names:
+    for option, argument, metavar in (*_ARGUMENTS, *_MORE):
+        if option in names or (not names and (option, argument, metavar) in _ARGUMENTS):
             settings.add_argparser_to_option(
                 namespace=f"{SECTION}.{option}",
                 parser=parser,

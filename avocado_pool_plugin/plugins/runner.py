@@ -37,6 +37,7 @@ class PoolGraphRunner(SuiteRunner):
         if is_off(test_suite.config) or not test_suite.enabled:
             return set(Runner().run_suite(job, test_suite))
         from avocado_pool_plugin.graph import durations
+        from avocado_pool_plugin.graph.pins import pinned
         from avocado_pool_plugin.graph.resolve import whole_configuration
         from avocado_pool_plugin.graph.run import run_plan
         from avocado_pool_plugin.graph.slots import Slots
@@ -56,8 +57,9 @@ class PoolGraphRunner(SuiteRunner):
             LOG_UI.info("POOL       : %s", reports.plan_line(prepared.plan))
         count = int(config.get("run.max_parallel_tasks"))
         slots = Slots(os.path.join(data_dir.get_data_dir(), "pool-slots"), count)
-        outcome = run_plan(Runner(), job, test_suite, prepared, slots)
         dry = bool(config.get("run.dry_run.enabled"))
+        with contextlib.nullcontext() if dry else pinned(prepared, f"job {job.unique_id}"):
+            outcome = run_plan(Runner(), job, test_suite, prepared, slots)
         if not dry:
             good = {test: outcome.seconds[test] for test, result in outcome.results.items()
                     if result == "PASS" and test in outcome.seconds}  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 from avocado.core.exceptions import TestError
 from virttest import env_process
 
+from avocado_pool_plugin.core import since
 from avocado_pool_plugin.plugins import vt_asked, vt_images, vt_machines, vt_user
 from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.test import ERROR_PARAM, USER_HOOK_PARAM
@@ -41,6 +42,7 @@ def install(test: Any, params: Any) -> None:
     """
     # four lines for each lock in a test's log help nobody
     logging.getLogger("filelock").setLevel(logging.INFO)
+    since.begin()
     hooks = StateHooks()
     if params.get(ERROR_PARAM):
         with hooks.reported(test):

@@ -95,6 +95,7 @@ class Found:
             mode=S_IMODE(status.mode),
             allocated=status.allocated,
             device=status.device,
+            links=status.links,
             header=self.texts.get(real, b""),
         )
 
@@ -122,9 +123,10 @@ def parse_status(text: bytes) -> tuple[str, Status]:
 
     :raises ValueError: the text is something else
     """
-    inode, size, mtime, ctime, mode, blocks, unit, device, name = text.split(b" ", 8)
+    inode, size, mtime, ctime, mode, blocks, unit, device, links, name = text.split(b" ", 9)
     stamp = Stamp(int(inode), int(size), _ns(mtime), _ns(ctime))
-    return os.fsdecode(name), Status(stamp, int(mode, 16), int(blocks) * int(unit), int(device))
+    allocated = int(blocks) * int(unit)
+    return os.fsdecode(name), Status(stamp, int(mode, 16), allocated, int(device), int(links))
 
 
 def _ns(seconds: bytes) -> int:

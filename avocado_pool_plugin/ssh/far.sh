@@ -17,7 +17,7 @@ pool_nl='
 '
 pool_blank=' 	'$pool_nl
 pool_16='????????????????'
-pool_status='+s %i %s %.9Y %.9Z %f %b %B %d %n\n'
+pool_status='+s %i %s %.9Y %.9Z %f %b %B %d %h %n\n'
 
 # TOKEN FUNCTION ARGUMENT...
 pool_call() {

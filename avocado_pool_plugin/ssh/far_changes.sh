@@ -108,10 +108,34 @@ pool_remove() {
     set +f
     set -- "$pool_base".next-$pool_16
     set -f
-    rm -rf -- "$pool_base.json" "$pool_base.seen" "$pool_base.leaves" "$pool_base.users" "$@" ||
-        return
+    rm -rf -- "$pool_base.json" "$pool_base.seen" "$pool_base.leaves" "$pool_base.used" \
+        "$pool_base.users" "$@" || return
     [ "$pool_sync" != yes ] || sync -- "${pool_d:-/}" || return
     printf '+removed\n'
+}
+
+# Say what a process needs: FILE BASE64 ID
+pool_pin() {
+    pool_x=${1%/*}
+    [ -d "$pool_x" ] || pool_like_parent "${pool_x%/*}" no && pool_write "$1" "$2" "$3" no
+}
+
+# Say that it still does, by writing what is there already: FILE
+pool_beat() {
+    [ -f "$1" ] && printf '{' 1<>"$1"
+}
+
+# Note that files are used now: NOTE...
+pool_used() {
+    for pool_p in "$@"; do
+        [ -d "${pool_p%/*}" ] || { [ -d "${pool_p%/*/*}" ] && pool_like_parent "${pool_p%/*}" no; } ||
+            continue
+        [ -e "$pool_p" ]
+        pool_x=$?
+        { printf '' >"$pool_p"; } 2>/dev/null || continue
+        [ "$pool_x" = 0 ] || chmod 666 -- "$pool_p" 2>/dev/null
+    done
+    return 0
 }
 
 # FILE

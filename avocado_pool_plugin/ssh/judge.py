@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from avocado_pool_plugin.core import durable, evidence, knowledge, layout, records, seen
 from avocado_pool_plugin.core.copy import require_space
-from avocado_pool_plugin.core.digest import ALGORITHM
+from avocado_pool_plugin.core.digest import ALGORITHM, Progress
 from avocado_pool_plugin.core.errors import (
     FileChanging,
     FileCorrupt,
@@ -73,10 +73,11 @@ class Judge:
             return peek.info
         return self.identify(look.path)
 
-    def identify(self, path: str) -> FileInfo | None:
+    def identify(self, path: str, progress: Progress | None = None) -> FileInfo | None:
         """
         Return what a file is, with a digest, after making sure that it is what was recorded.
 
+        :param progress: told how many bytes more were read, if any have to be
         :returns: None if there is no file
         :raises FileCorrupt: content and record differ; ``expected`` holds the recorded digest
         :raises FileChanging: it changes all the time
@@ -86,7 +87,7 @@ class Judge:
             peek = self.view.weigh(look)
             if peek is None or self.known(peek):
                 return peek.info if peek else None
-            digest, stamp = self._digest(path, look)
+            digest, stamp = self._digest(path, look, progress)
             if stamp == look.stamp:
                 return self.judge(look, digest, stamp)
             self.view.forget(path)
@@ -174,36 +175,50 @@ class Judge:
 
     # -- digests -----------------------------------------------------------------------------
 
-    def _digest(self, path: str, look: Look) -> tuple[str, Stamp]:
+    def _digest(self, path: str, look: Look, progress: Progress | None) -> tuple[str, Stamp]:
         """Return a digest that the file's records can be held against."""
         candidates = self.view.written(look).candidates()
+        return self.digest(path, [record.info for record in candidates], progress, look.allocated)
+
+    def digest(
+        self,
+        path: str,
+        wanted: list[FileInfo],
+        progress: Progress | None = None,
+        allocated: int | None = None,
+    ) -> tuple[str, Stamp]:
+        """Return a digest of a file that some infos can be held against, and its stamp."""
         with self.view.session.bulk() as bulk:
             algorithm = bulk.algorithm
-        if all(record.info.by(algorithm) or not record.info.digest for record in candidates):
-            return self._digest_over_there(path)
+        if all(info.by(algorithm) or not info.digest for info in wanted):
+            return self._digest_over_there(path, progress)
         LOG.info(
             "%s has to be read from here to be checked: its record has no %s digest",
             self.view.title(path),
             algorithm,
         )
-        return self._digest_over_the_wire(path, look)
+        if allocated is None:
+            allocated = self.view.look(path).allocated
+        return self._digest_over_the_wire(path, allocated, progress)
 
-    def _digest_over_there(self, path: str) -> tuple[str, Stamp]:
+    def _digest_over_there(self, path: str, progress: Progress | None = None) -> tuple[str, Stamp]:
         def ask() -> tuple[str, Stamp]:
             with self.view.session.bulk() as bulk:
-                found = bulk.digest(path)
+                found = bulk.digest(path, progress)
                 return found.digest, found.stamp
 
         return self.view.session.again(f"reading {self.view.title(path)}", ask)
 
-    def _digest_over_the_wire(self, path: str, look: Look) -> tuple[str, Stamp]:
+    def _digest_over_the_wire(
+        self, path: str, allocated: int, progress: Progress | None
+    ) -> tuple[str, Stamp]:
         directory = self.view.seen_dir or "/var/tmp"
         durable.make_dirs(directory, fsync=False)
-        require_space(directory, look.allocated, f"a look at {self.view.title(path)}")
+        require_space(directory, allocated, f"a look at {self.view.title(path)}")
 
         def ask() -> tuple[str, Stamp]:
             with durable.unnamed(directory) as fd, self.view.session.bulk() as bulk:
-                received = bulk.download(path, fd, basis=False)
+                received = bulk.download(path, fd, basis=False, progress=progress)
                 return received.digest, received.stamp
 
         return self.view.session.again(f"reading {self.view.title(path)}", ask)

@@ -19,12 +19,14 @@ class Status:
     :param mode: type and permissions
     :param allocated: bytes on disk
     :param device: number of its file system's device
+    :param links: how many names it has, hard links
     """
 
     stamp: Stamp
     mode: int
     allocated: int
     device: int
+    links: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Look:
     :param mode: its permissions
     :param allocated: bytes on disk
     :param device: number of its file system's device, as stat has it over there
+    :param links: how many names it has, hard links
     :param record: the committed record
     :param pending: names and content of records of writers that did not commit
     :param seen: what readers know
@@ -53,6 +56,7 @@ class Look:
     mode: int = 0
     allocated: int = 0
     device: int = 0
+    links: int = 1
     record: bytes | None = field(default=None, repr=False)
     pending: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     seen: bytes | None = field(default=None, repr=False)
@@ -70,9 +74,13 @@ class ByteLock:
 
     def is_on(self, look: Look) -> bool:
         """Tell whether a file is the locked one."""
-        if look.stamp is None or look.stamp.inode != self.inode:
+        return look.stamp is not None and self.is_at(look.device, look.stamp.inode)
+
+    def is_at(self, number: int, inode: int) -> bool:
+        """Tell whether the file with a device and inode is the locked one."""
+        if inode != self.inode:
             return False
-        device = (os.major(look.device), os.minor(look.device))
+        device = (os.major(number), os.minor(number))
         # file systems without a device of their own go by several numbers
         return device == (self.major, self.minor) or device[0] == self.major == 0
 

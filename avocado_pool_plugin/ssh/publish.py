@@ -185,7 +185,8 @@ class Publish:
             self.view.forget(path)
             look = shell.look([path])[path]
             peek = self.view.weigh(look)
-            if peek and peek.fresh and peek.info.same_content(info) and made_alike(info, peek.info):
+            same = peek and self.judge.known(peek) and peek.info.same_content(info)
+            if peek and same and made_alike(info, peek.info):
                 shell.discard(part)
                 return False
             if look.stamp is not None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from avocado_pool_plugin.core import layout
+from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.ssh import answers
 from avocado_pool_plugin.ssh.answers import Found
@@ -25,7 +26,7 @@ from avocado_pool_plugin.ssh.talk import Abilities, Answer, Talk
 _DEPTH = 200
 #: What is looked at of a file.
 _ALL = "pending json seen header"
-_CANT_LIST, CANT_READ, CANT_WRITE = "can't be listed", "can't be read", "can't be written"
+CANT_LIST, CANT_READ, CANT_WRITE = "can't be listed", "can't be read", "can't be written"
 #: By state the registrations of working overlays on it: path and content of each.
 _Users = Mapping[str, tuple[tuple[str, bytes], ...]]
 
@@ -69,6 +70,15 @@ class Reader:
         self._talk.usable = False
         self._channel.close()
 
+    def ask(self, script: str, function: str, *args: str) -> Answer:
+        """Call a function over there of a script that not every shell needs."""
+        self._talk.teach(script)
+        return self._talk.call(function, *args)
+
+    def failure(self, answer: Answer, path: str, problem: str) -> PoolError:
+        """Return the error for a call that failed; see :meth:`Talk.failure`."""
+        return self._talk.failure(answer, path, problem)
+
     def names(self, directory: str) -> list[str]:
         """
         Return the names in a directory, sorted, without ours; none if it does not exist.
@@ -81,7 +91,7 @@ class Reader:
         if not names and answer.absent:
             return []
         if names[-1:] != [""]:
-            raise self._talk.failure(answer, directory, _CANT_LIST)
+            raise self._talk.failure(answer, directory, CANT_LIST)
         return sorted(name for name in names[:-1] if not layout.is_ours(name))
 
     def look(
@@ -176,7 +186,7 @@ class Reader:
         if answer.trouble or found.unread > answer.absences:
             raise self._talk.failure(answer, directory, CANT_READ)
         if answer.status and not answer.absent:
-            raise self._talk.failure(answer, directory, _CANT_LIST)
+            raise self._talk.failure(answer, directory, CANT_LIST)
         return found
 
     def _look(self, paths: list[str], chain: str, what: str) -> dict[str, Look]:

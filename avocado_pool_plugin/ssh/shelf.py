@@ -70,11 +70,16 @@ class FarShelf:
         return self._look.states.get(path) or self._look.rams.get(path)
 
     def _is_on(self, overlay: str, state: Look | None) -> bool:
-        below = self._look.below.get(overlay)
-        if below is None or below.stamp is None or state is None or state.stamp is None:
-            return False
-        mine, other = (state.device, state.stamp.inode), (below.device, below.stamp.inode)
-        return mine == other
+        # a symlink to the state, or an overlay on it
+        found = self._look.overlays.get(overlay), self._look.below.get(overlay)
+        return any(_same(state, look) for look in found)
+
+
+def _same(one: Look | None, other: Look | None) -> bool:
+    """Tell whether two looks are at the same file that is there."""
+    if one is None or other is None or one.stamp is None or other.stamp is None:
+        return False
+    return (one.device, one.stamp.inode) == (other.device, other.stamp.inode)
 
 
 def _stands_on(look: Look) -> str:

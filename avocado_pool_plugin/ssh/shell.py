@@ -206,6 +206,26 @@ class Shell(Reader):
         """
         self._must("pool_discard", part, "can't be removed")
 
+    def pin(self, path: str, data: bytes) -> None:
+        """
+        Make a pin; that it was made is not waited for.
+
+        :param path: of the pin, see core/pins.py
+        """
+        self._talk.post("pool_pin", path, base64.b64encode(data), durable.new_token())
+
+    def unpin(self, path: str) -> None:
+        """Remove a pin; that it went is not waited for."""
+        self._talk.post("pool_discard", path)
+
+    def beat(self, path: str) -> bool:
+        """Keep a pin live; return False if it is gone or can't be kept."""
+        return not self._talk.call("pool_beat", path).status
+
+    def used(self, *paths: str) -> None:
+        """Note that states are used now, as far as they can be reached; it is not waited for."""
+        self._talk.post("pool_used", *map(layout.used_path, paths))
+
     def sweep(self, directory: str, age: float) -> list[str]:
         """
         Remove temporary files of ours that nobody writes to any more; return their paths.

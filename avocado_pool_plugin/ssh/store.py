@@ -1,15 +1,26 @@
 """The store on another host, reached by OpenSSH; see core/store.py for the contract."""
 
 import contextlib
+import itertools
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from avocado_pool_plugin.core import chain, durable, knowledge, locks
 from avocado_pool_plugin.core.copy import require_room
 from avocado_pool_plugin.core.digest import Progress
-from avocado_pool_plugin.core.errors import FileChanging, ImageInUse
+from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    HostUnreachable,
+    ImageInUse,
+    LoginRefused,
+    PoolError,
+    PoolSilent,
+    PoolUnreachable,
+    StateMissing,
+)
 from avocado_pool_plugin.core.local import LocalStore, made_alike
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.plan import End, Plan
@@ -23,10 +34,16 @@ from avocado_pool_plugin.ssh.publish import WORTH_LEAVES, Publish, held
 from avocado_pool_plugin.ssh.session import Session
 from avocado_pool_plugin.ssh.view import View
 
-#: Attempts at a file that is replaced while it is transferred.
-_ATTEMPTS = 5
-#: Seconds before the second one; each further one waits twice as long.
-_PAUSE = 0.05
+LOG = logging.getLogger("avocado." + __name__)
+
+#: Attempts at a file that is replaced while it is transferred: so many at least, and for so many
+#: seconds.
+_ATTEMPTS, _PATIENCE = 5, 30.0
+#: Seconds before the second one; each further one waits twice as long, up to the longest.
+_PAUSE, _LONGEST = 0.05, 1.0
+
+#: Seconds for which a state that was made counts as used, without any word on it.
+_NEW = 3600.0
 
 _Result = TypeVar("_Result")
 
@@ -52,9 +69,9 @@ class RemoteStore:
         """See :meth:`Store.names`."""
         return self.view.names(directory)
 
-    def info(self, path: str) -> FileInfo | None:
+    def info(self, path: str, progress: Progress | None = None) -> FileInfo | None:
         """See :meth:`Store.info`; the digest may be one that this host does not use itself."""
-        return self.judge.identify(path)
+        return self.judge.identify(path, progress)
 
     def parent(self, path: str) -> str:
         """See :meth:`Store.parent`."""
@@ -82,6 +99,15 @@ class RemoteStore:
         title = self.view.title(path)
 
         def attempt() -> Moved:
+            try:
+                return once()
+            except StateMissing:
+                # it may have been taken away for a moment only
+                self.view.forget(path)
+                self.wait_for([path])
+                return once()
+
+        def once() -> Moved:
             there = self.view.must(path)
             mine = self.here.usable(local) if self._comparable(local) else None
             if mine and self.judge.equal(path, local, mine):
@@ -92,7 +118,10 @@ class RemoteStore:
             return Moved("copied", info.size, time.monotonic() - started)
 
         with locks.hold(local, self.policy.timeout):
-            return self._settled(local, path, f"fetching {title} to {local}", attempt)
+            moved = self._settled(local, path, f"fetching {title} to {local}", attempt)
+            self.here.used(local)
+        self.used(path)
+        return moved
 
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.publish`. The pool's lock is not held while content travels."""
@@ -103,11 +132,23 @@ class RemoteStore:
             if size is not None:
                 return Moved("kept", size)
             info, changed = Publish(self.view, self.judge, self.here).run(local, path, progress)
+            if changed and time.time() - info.made > _NEW:
+                self.used(path)
             action = "copied" if changed else "kept"
             return Moved(action, info.size, time.monotonic() - started)
 
         doing = f"publishing {local} to {self.view.title(path)}"
         return self._settled(local, path, doing, attempt)
+
+    def used(self, *paths: str) -> None:
+        """See :meth:`Store.used`; it is not waited for."""
+        if not self.session.alive:
+            return
+        try:
+            with self.session.shell() as shell:
+                shell.used(*paths)
+        except PoolError as error:
+            LOG.debug("what is used on %s can't be noted: %s", self.session, error)
 
     def remove(self, path: str) -> None:
         """See :meth:`Store.remove`."""
@@ -129,6 +170,24 @@ class RemoteStore:
         """See :meth:`Store.lock`."""
         with self.session.shell() as shell, held(shell, path, timeout):
             yield
+
+    def wait_for(self, paths: Iterable[str]) -> None:
+        """
+        Wait for whoever took pinned files away, and may put them back; see ``pins.is_absent``.
+
+        :raises LockTimeout: they held a file's lock all the time
+        """
+        for path in paths:
+            if not self.view.has(path) and self.view.names(os.path.dirname(path)):
+                try:
+                    with self.lock(path, self.policy.timeout):
+                        pass
+                except (HostUnreachable, LoginRefused, PoolSilent):
+                    raise
+                except PoolUnreachable as error:
+                    # where no lock can be taken nobody can take a file away either
+                    LOG.debug("%s is not waited for: %s", self.view.title(path), error)
+                self.view.forget(path)
 
     # -- planning ----------------------------------------------------------------------------
 
@@ -184,13 +243,14 @@ class RemoteStore:
         self, local: str, path: str, doing: str, attempt: Callable[[], _Result]
     ) -> _Result:
         """Do something with a file until nobody replaces it meanwhile, whatever breaks."""
-        for number in range(_ATTEMPTS):
+        deadline = time.monotonic() + _PATIENCE
+        for number in itertools.count():
             try:
                 with durable.typed_failures(local):
                     return self.session.again(doing, attempt)
             except FileChanging:
-                if number + 1 == _ATTEMPTS:
+                if number + 1 >= _ATTEMPTS and time.monotonic() > deadline:
                     raise
             self.view.forget(path)
-            time.sleep(_PAUSE * 2**number)
+            time.sleep(min(_PAUSE * 2**number, _LONGEST))
         raise AssertionError("not reached")

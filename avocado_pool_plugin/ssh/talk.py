@@ -133,13 +133,27 @@ class Talk:
         self._count = 0
         #: Calls that were posted, and whose answers did not come yet.
         self._posted: deque[_Posted] = deque()
+        self._taught: set[str] = set()
         every = max(0.05, min(_BEAT, channel.timeout / 4))
-        channel.send(_program())
+        for script in _SCRIPTS:
+            channel.send(_program(script))
         self.usable = True
         hello = self.call("pool_start", f"{every:g}", int(_PATIENCE / every))
         self._check(hello)
         self.pid, self.session = int(hello.one("pid")), hello.one("session")
         self.host, self._flock = hello.one("host"), hello.one("flock")
+
+    def teach(self, script: str) -> None:
+        """
+        Tell the shell another script of ours, once.
+
+        :param script: its file name, beside this module
+        """
+        if script not in self._taught:
+            self.usable = False
+            self.channel.send(_program(script))
+            self.usable = True
+            self._taught.add(script)
 
     def abilities(self) -> Abilities:
         """Find out what the host has; what it lacks goes to the log, once for each host."""
@@ -260,10 +274,8 @@ def _quoted(arg: str | bytes | int) -> bytes:
 
 
 @functools.cache
-def _program() -> bytes:
-    """Return our scripts without what only people read."""
-    lines: list[str] = []
-    for script in _SCRIPTS:
-        text = Path(__file__).with_name(script).read_text(encoding="utf-8")
-        lines += (line.strip(" ") for line in text.splitlines())
+def _program(script: str) -> bytes:
+    """Return a script of ours without what only people read."""
+    text = Path(__file__).with_name(script).read_text(encoding="utf-8")
+    lines = (line.strip(" ") for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()

@@ -117,6 +117,12 @@ class _Ops(TransferOps):
         return found
 
     @classmethod
+    def make_room(cls, planned: Plan, params: Any) -> None:
+        """See :meth:`TransferOps.make_room`; a dry run removes nothing."""
+        if not cls.dry:
+            super().make_room(planned, params)
+
+    @classmethod
     def download(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`TransferOps.download`."""
         move = super().download

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, trash, users
+from avocado_pool_plugin.core import (
+    chain,
+    durable,
+    knowledge,
+    layout,
+    locks,
+    pins,
+    trash,
+    used,
+    users,
+)
 from avocado_pool_plugin.core.copy import allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.dependents import Guard, check_replace
 from avocado_pool_plugin.core.errors import (
@@ -57,12 +67,15 @@ class ImageCache(Workplace):
         """
         self.recover()
         path = self.file_of(state)
-        if not os.path.exists(path):
-            raise StateMissing(f"state {state!r} of {self.title} is not in the cache ({path})")
-        self.require_closed()
-        with locks.hold(path, self.policy.timeout):
-            chain.verify(self.home, state, self.policy, self.seen_dir)
-            self.fresh_overlay(path)
+        with self.pinned(state):
+            if pins.is_absent(path, self.policy.timeout):
+                raise StateMissing(f"state {state!r} of {self.title} is not in the cache ({path})")
+            self.require_closed()
+            with locks.hold(path, self.policy.timeout):
+                names = chain.verify(self.home, state, self.policy, self.seen_dir)
+                self.fresh_overlay(path)
+            for name in names:
+                used.touch(self.file_of(name))
 
     # -- set ---------------------------------------------------------------------------------
 

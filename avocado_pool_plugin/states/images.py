@@ -6,6 +6,7 @@ from typing import Any
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core import since
 from avocado_pool_plugin.core.errors import ImageRefused, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State, check_name
@@ -72,11 +73,6 @@ def state_path(root: str, params: Any, state: str) -> str:
     return os.path.join(root, State(object_id(params), params["images"], state).path)
 
 
-def seen_dir(params: Any) -> str:
-    """Return where this host keeps what it knows about files in directories of others."""
-    return os.path.join(settings.cache_dir(params), ".pool", "seen")
-
-
 def image_cache(
     params: Any, do: str = "set", mirrors: Iterable[str] = (), ops: Any = None
 ) -> ImageCache:
@@ -101,9 +97,10 @@ def image_cache(
         image=image_path(params),
         title=params.get("object_name") or f"{params['vms']}/{image}",
         policy=policy,
-        seen_dir=seen_dir(params),
+        seen_dir=settings.seen_dir(params),
         pools=tuple(os.path.join(place.path, home) for place in places if not place.remote),
-        far=far_homes(places, home, params, ops, seen_dir(params)),
+        far=far_homes(places, home, params, ops, settings.seen_dir(params)),
         test=recipes.test_name(params),
         parts=recipes.noted_parts(params),
+        seconds=since.seconds(),
     )

@@ -83,6 +83,7 @@ class Intent:
     :param by: the process that does it
     :param test: test on whose behalf, empty for none (set only)
     :param parts: what it knows of the state's recipe (set only)
+    :param seconds: for how long it had been at work (set only)
     """
 
     verb: str
@@ -98,6 +99,7 @@ class Intent:
     by: Owner
     test: str = ""
     parts: Mapping[str, str] | None = None
+    seconds: float = 0.0
 
     @property
     def path(self) -> str:
@@ -118,6 +120,7 @@ def new_intent(
     overlay: str = "",
     test: str = "",
     parts: Mapping[str, str] | None = None,
+    seconds: float = 0.0,
 ) -> Intent:
     """Return an intent of this process about the file that is to be moved."""
     moved = os.stat(image if verb == "set" else state)
@@ -135,6 +138,7 @@ def new_intent(
         by=Owner.here(),
         test=test,
         parts=parts,
+        seconds=seconds,
     )
 
 

@@ -47,6 +47,7 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> b
             overlay=overlay,
             test=work.test,
             parts=work.parts,
+            seconds=work.seconds,
         )
         intents.note(intent.path, intent, work.policy.fsync)
         try:
@@ -198,7 +199,13 @@ def recover(work: Workplace) -> list[str]:
         with locks.hold(intent.state, work.policy.timeout):
             if not os.path.exists(intent.path):
                 continue  # someone else completed it while we waited
-            own = replace(work, image=intent.image, test=intent.test, parts=intent.parts)
+            own = replace(
+                work,
+                image=intent.image,
+                test=intent.test,
+                parts=intent.parts,
+                seconds=intent.seconds,
+            )
             moved = intent.image if intent.verb == "set" else intent.state
             if _inode(moved) == intent.inode:
                 intents.drop(intent.path)  # it was not moved yet: the set or unset never happened

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core import plan
+from avocado_pool_plugin.core import pins, plan
 from avocado_pool_plugin.core.dependents import Guard
 from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused
 from avocado_pool_plugin.core.link import LinkStore
@@ -117,13 +117,25 @@ class TransferOps:
             return None
         if down:
             pairs = [(path, cache_path) for cache_path, path in pairs]
+            for path, _ in pairs:
+                pins.is_absent(path, settings.policy(params, "get").timeout)
         else:
             _check_parents(cls._local(params, "set"), pairs)
-        end = plan.here(images.seen_dir(params))
+        end = plan.here(settings.seen_dir(params))
         found = plan.plan_transfer(pairs, end, end)
+        if down:
+            cls.make_room(found, params)
         plan.check_space(found)
         LOG.debug("planned:\n%s", found)
         return found
+
+    @classmethod
+    def make_room(cls, planned: Plan, params: Any) -> None:
+        """Keep the cache under ``cache_limit`` though files are fetched; never fails that."""
+        if settings.cache_limit(params) and planned.size:
+            from avocado_pool_plugin.states import room
+
+            room.make(planned, params)
 
     @classmethod
     def _verb(cls, name: str, pool_path: str) -> Any:
@@ -181,7 +193,11 @@ class TransferOps:
     @classmethod
     def compare_link(cls, cache_path: str, pool_path: str, params: Any) -> bool:
         """See :meth:`compare`."""
-        return cls.compare_local(cache_path, pool_path, params)
+        store = cls._link(params, "get")
+        equal = _compare(store, pool_path, cache_path)
+        if equal:
+            store.note_link(pool_path, cache_path)
+        return equal
 
     @classmethod
     def download_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
@@ -259,9 +275,11 @@ class TransferOps:
         store, _ = cls._remote(files[0][1], params, "get" if down else "set")
         pairs = [(cache_path, Location.parse(place).path) for cache_path, place in files]
         store.view.look_at_all(path for _, path in pairs)
-        here = plan.here(images.seen_dir(params))
+        here = plan.here(settings.seen_dir(params))
         if down:
+            store.wait_for(path for _, path in pairs)
             found = plan.plan_transfer([(b, a) for a, b in files], store.end, here)
+            cls.make_room(found, params)
             plan.check_space(found)
         else:
             _check_parents(store, pairs)
@@ -293,15 +311,18 @@ def _store_arguments(params: Any, do: str) -> tuple[Any, ...]:
     whole = params.get("object_type") in settings.VM_TYPES
     along = params.get(f"{do}_state", "") if whole else ""
     guard = Guard(own=own, cascade=policy.cascade, along=along)
-    return policy, qemu.rename_backing, images.seen_dir(params), guard
+    return policy, qemu.rename_backing, settings.seen_dir(params), guard
 
 
 def _compare(store: Store, path: str, cache_path: str) -> bool:
     try:
-        return store.equal(cache_path, path)
+        equal = store.equal(cache_path, path)
     except FileCorrupt as error:
         telling.warn(error)
         return False
+    if equal:
+        store.used(path)
+    return equal
 
 
 def _check_parents(store: Store, pairs: list[tuple[str, str]]) -> None:

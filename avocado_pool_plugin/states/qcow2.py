@@ -32,10 +32,10 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
     @classmethod
     def _get(cls, params: Any, object: Any = None) -> None:
         for own in images.image_params(params):
-            started = time.monotonic()
+            watch = report.watch()
             cache = images.image_cache(own, "get")
             cache.get(params["get_state"])
-            _report("got", params["get_state"], own, started, f"for image {cache.image}")
+            _report("got", params["get_state"], own, watch, f"for image {cache.image}")
 
     @classmethod
     def _set(cls, params: Any, object: Any = None) -> bool:
@@ -43,11 +43,11 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
         require_off(params, object)
         kept = True
         for own in images.image_params(params):
-            started = time.monotonic()
+            watch = report.Watch()
             mirrors = [mirror for mirror, _ in cls.permitted("set", own)]
             cache = images.image_cache(own, "set", mirrors, cls.transport.ops)
             if cache.set(params["set_state"]):
-                _report("set", params["set_state"], own, started, f"from image {cache.image}")
+                _report("set", params["set_state"], own, watch, f"from image {cache.image}")
             else:
                 kept = False
         return kept
@@ -65,6 +65,7 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
             report.record(event)
 
 
-def _report(verb: str, state: str, params: Any, started: float, where: str) -> None:
-    size = os.path.getsize(images.image_cache(params).file_of(state))
-    report.record(report.Event(verb, state, title(params), size, time.monotonic() - started, where))
+def _report(verb: str, state: str, params: Any, watch: report.Watch, where: str) -> None:
+    size, owner = os.path.getsize(images.image_cache(params).file_of(state)), title(params)
+    hit = watch.hit(owner) if verb == "got" else None
+    report.record(report.Event(verb, state, owner, size, watch.seconds(), where, hit))

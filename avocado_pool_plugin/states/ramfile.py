@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from avocado_pool_plugin import params as settings
-from avocado_pool_plugin.core import knowledge, locks, trash, vmstate
+from avocado_pool_plugin.core import knowledge, locks, since, trash, used, vmstate
 from avocado_pool_plugin.core.dependents import refuse_open, states_on
 from avocado_pool_plugin.core.errors import StateMissing, StateNeeded, VmStateRefused
 from avocado_pool_plugin.core.names import VM_SUFFIX, State, state_name
@@ -64,7 +64,7 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         With ``start_later = yes`` it is only made ready, see restoring.py: the vm is not started
         here, but by Avocado-VT.
         """
-        started, state = time.monotonic(), params["get_state"]
+        watch, state = report.watch(), params["get_state"]
         restoring.require_startable(params, object)
         info = _recorded(params, state)
         reason = cls._reason_against(params, object, info)
@@ -76,13 +76,14 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         if is_alive(object):
             LOG.info("ending what runs in vm %r, it is to be in state %r", params["vms"], state)
             end(object)
+        used.touch(_ram(params, state))
         cls._get_images(params)
         if reason:
             title = _title(params)
             LOG.warning("vm state %r of %s is booted, not resumed: %s", state, title, reason)
             restoring.boot(params, object)
             return
-        restoring.start(_ram(params, state), params, object, started)
+        restoring.start(_ram(params, state), params, object, watch)
 
     @classmethod
     def _reason_against(cls, params: Any, vm: Any, info: FileInfo | None) -> str:
@@ -130,6 +131,7 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
             policy=settings.policy(params, "set"),
             test=recipes.test_name(params),
             parts=recipes.noted_parts(params),
+            seconds=since.seconds(),
         )
         paused = save(order, Live(monitor))
         if paused is None:
@@ -221,7 +223,7 @@ def _recorded(params: Any, state: str) -> FileInfo | None:
     :raises FileCorrupt: it is not what was recorded
     """
     path = _ram(params, state)
-    info = knowledge.identify(path, settings.policy(params), images.seen_dir(params))
+    info = knowledge.identify(path, settings.policy(params), settings.seen_dir(params))
     if info is None:
         raise StateMissing(f"vm state {state!r} of {_title(params)} is not in the cache ({path})")
     return info

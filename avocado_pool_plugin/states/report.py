@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -24,8 +26,9 @@ class Event:
     :param state: its name
     :param object: whose state, such as ``vm1/image1``
     :param bytes: size of what was handled
-    :param seconds: how long it took
+    :param seconds: how long it took, without what has an event of its own
     :param where: from or to which place
+    :param hit: of what was got: whether nothing had to be fetched for it; None for other verbs
     """
 
     verb: str
@@ -34,6 +37,7 @@ class Event:
     bytes: int
     seconds: float
     where: str
+    hit: bool | None = None
 
     def __str__(self) -> str:
         return (
@@ -42,12 +46,14 @@ class Event:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for a file."""
-        return asdict(self)
+        """Return the fields for a file; ``hit`` only of what was got."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def record(event: Event) -> None:
-    """Log and keep an event."""
+    """Log and keep an event; what was got without a word on it was not fetched."""
+    if event.verb == "got" and event.hit is None:
+        event = replace(event, hit=True)
     LOG.info("%s", event)
     _EVENTS.append(event)
 
@@ -55,6 +61,49 @@ def record(event: Event) -> None:
 def events() -> list[Event]:
     """Return what was done in this process so far."""
     return list(_EVENTS)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """
+    What was recorded since something began, and how long that takes.
+
+    :ivar began: as of ``time.monotonic``
+    :ivar first: how many events there were then
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    first: int = field(default_factory=lambda: len(_EVENTS))
+
+    def seconds(self) -> float:
+        """Return the seconds since then, without those that the events since then tell of."""
+        told = sum(event.seconds for event in _EVENTS[self.first :])
+        return max(0.0, time.monotonic() - self.began - told)
+
+    def hit(self, owner: str) -> bool:
+        """Tell whether nothing was fetched since then for an object, or what is part of it."""
+        return not any(
+            event.verb == "fetched" and f"{event.object}/".startswith(f"{owner}/")
+            for event in _EVENTS[self.first :]
+        )
+
+
+_get: ContextVar[Watch | None] = ContextVar("avocado_pool_get", default=None)
+
+
+@contextlib.contextmanager
+def one_get() -> Iterator[None]:
+    """Take what is fetched until the end for a part of the get that begins now."""
+    token = _get.set(Watch())
+    try:
+        yield
+    finally:
+        _get.reset(token)
+
+
+def watch() -> Watch:
+    """Return the watch of the get that goes on, one that begins now if there is none."""
+    return _get.get() or Watch()
 
 
 def begins(verb: str, objects: Collection[str]) -> set[str]:

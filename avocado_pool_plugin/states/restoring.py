@@ -37,7 +37,7 @@ class Start:
     :param fd: the RAM file, open
     :param size: bytes of it
     :param timeout: seconds in which QEMU has to read it
-    :param began: when the get began, as of ``time.monotonic``
+    :param watch: of the get
     """
 
     vm: str
@@ -46,7 +46,7 @@ class Start:
     fd: int
     size: int
     timeout: float
-    began: float
+    watch: report.Watch
 
     def params(self) -> Iterator[tuple[str, Any]]:
         """Yield the params that make Avocado-VT start the vm from the file."""
@@ -69,11 +69,11 @@ def directory(vm: Any) -> str:
     return str(getattr(vm, "root_dir", None) or os.getcwd())
 
 
-def start(ram: str, params: Any, vm: Any, began: float) -> None:
+def start(ram: str, params: Any, vm: Any, watch: report.Watch) -> None:
     """
     Start a vm from a RAM file, or note that it is to be (``start_later = yes``).
 
-    :param began: when the get began, as of ``time.monotonic``
+    :param watch: of the get
     :raises VmNotRunning: it can't be started
     :raises VmStateRefused: QEMU can't resume it
     """
@@ -85,7 +85,7 @@ def start(ram: str, params: Any, vm: Any, began: float) -> None:
         fd=fd,
         size=os.fstat(fd).st_size,
         timeout=max(settings.policy(params).timeout, 1.0),
-        began=began,
+        watch=watch,
     )
     if flag(params, LATER_PARAM):
         forget(one.vm)
@@ -148,9 +148,9 @@ def resume(vm: Any, one: Start) -> None:
             )
         time.sleep(_POLL)
     vm.resume()
-    seconds = time.monotonic() - one.began
-    event = report.Event("got", one.state, one.object_id, one.size, seconds, f"for vm {vm.name}")
-    report.record(event)
+    where, hit = f"for vm {vm.name}", one.watch.hit(one.object_id)
+    seconds = one.watch.seconds()
+    report.record(report.Event("got", one.state, one.object_id, one.size, seconds, where, hit))
 
 
 def _reads(vm: Any, one: Start) -> bool:

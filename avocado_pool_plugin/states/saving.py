@@ -102,6 +102,7 @@ class Saving:
     :param reached: ``begun``, ``saved`` or ``safe``
     :param test: test on whose behalf, empty for none
     :param parts: what it knows of the state's recipe
+    :param seconds: for how long it had been at work
     """
 
     ram: str
@@ -112,6 +113,7 @@ class Saving:
     reached: str = BEGUN
     test: str = ""
     parts: Mapping[str, str] | None = None
+    seconds: float = 0.0
 
     @property
     def path(self) -> str:
@@ -145,7 +147,12 @@ def carry_out(saving: Saving, works: Mapping[str, ImageCache], policy: Policy) -
         _commit(works[disk.name], disk)
     if os.path.exists(saving.part):
         marks = {disk.name: _mark_of(disk.state) for disk in saving.disks}
-        info = new_info(0, test=saving.test, recipe=complete(saving.parts, "", None))
+        info = new_info(
+            0,
+            test=saving.test,
+            recipe=complete(saving.parts, "", None),
+            seconds=saving.seconds,
+        )
         info = replace(info, passport=Passport.of(saving.machine, marks))
         place(saving.part, saving.ram, info, policy)
     intents.drop(saving.path)
@@ -273,6 +280,7 @@ def _work_for(work: ImageCache, saving: Saving, disk: Disk) -> ImageCache:
         far=(),
         test=saving.test,
         parts=saving.parts,
+        seconds=saving.seconds,
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from avocado_pool_plugin import params as settings
+from avocado_pool_plugin.core import since
 from avocado_pool_plugin.core.errors import FileCorrupt, LinkRefused, PoolError, StateMissing
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.states import handmade, mirroring, telling
+from avocado_pool_plugin.states import handmade, mirroring, pinning, report, telling
 from avocado_pool_plugin.states.backends import StateBackend
 from avocado_pool_plugin.states.mirroring import Attempt
 from avocado_pool_plugin.states.rooted import RootSourcedStateBackend, replaced
@@ -142,7 +143,7 @@ class SourcedStateBackend(StateBackend):
         :raises PoolError: it is nowhere, but a mirror could not be asked
         """
         state = params[f"{do}_state"]
-        if "own" in settings.scopes(params) and state in cls._show(params, object):
+        if "own" in settings.scopes(params) and cls._cached(do, params, object):
             return True
         attempts: list[Attempt] = []
         for tried in cls._attempts(
@@ -156,19 +157,33 @@ class SourcedStateBackend(StateBackend):
             raise mirroring.failure(what, attempts, "mend these mirrors, or leave them out")
         return False
 
+    @classmethod
+    def _cached(cls, do: str, params: Any, object: Any) -> bool:
+        """Tell whether the cache has a state; one that is out of its place now is waited for."""
+        state = params[f"{do}_state"]
+        if state in cls._show(params, object):
+            return True
+        return pinning.may_be_back(do, params) and state in cls._show(params, object)
+
     # -- get ---------------------------------------------------------------------------------
 
     @classmethod
     @telling.one_operation()
+    @report.one_get()
     def get(cls, params: Any, object: Any = None) -> None:
         """Validate the cached state against the nearest mirror that has it, or fetch it."""
+        with since.spared(), pinning.got(params):
+            cls._got(params, object)
+
+    @classmethod
+    def _got(cls, params: Any, object: Any) -> None:
         attempts = cls._fetch(params, object)
         problems = mirroring.problems(attempts)
         own = "own" in settings.scopes(params)
         if not any(tried.result for tried in attempts):
             if problems and not (own and cls._usable(params, object, problems)):
                 raise cls._not_got(params, object, attempts)
-            if not own or params["get_state"] not in cls._show(params, object):
+            if not own or not cls._cached("get", params, object):
                 raise StateMissing(
                     f"{cls._title('get', params)} does not exist, looked at: "
                     f"{', '.join(cls.places('get', params))}"
@@ -212,7 +227,7 @@ class SourcedStateBackend(StateBackend):
     def _usable(cls, params: Any, object: Any, problems: list[PoolError]) -> bool:
         """Tell whether the cached state can be used although mirrors that have it failed."""
         state = params["get_state"]
-        if state not in cls._show(params, object):
+        if not cls._cached("get", params, object):
             return False
         for error in problems:
             if isinstance(error, FileCorrupt) and not cls.as_recorded(error, params):

@@ -12,7 +12,7 @@ from avocado_pool_plugin.core.errors import ParentChanged, SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import VM_SUFFIX, State, state_name
 from avocado_pool_plugin.core.qcow2 import is_qcow2, read_header
-from avocado_pool_plugin.states import images
+from avocado_pool_plugin.states import images, pinning
 from avocado_pool_plugin.states.backends import StateBackend
 from avocado_pool_plugin.states.ops import TransferOps
 
@@ -150,6 +150,11 @@ class QCOW2ImageTransfer(StateBackend):
                 for n in reversed(names)
             ]
         files += cls._vm_files(state, cache_dir, pool_dir, params)
+        with pinning.transfer(files, cache_dir, pool_dir, params, cls.ops):
+            cls._move(files, state, params, down)
+
+    @classmethod
+    def _move(cls, files: list[Any], state: str, params: Any, down: bool) -> None:
         planner = getattr(cls.ops, "plan", None)
         if planner is not None:
             planner([(cache_path, pool_path) for cache_path, pool_path, _ in files], params, down)

@@ -51,6 +51,7 @@ class Order:
     :param policy: how careful and patient to be
     :param test: test on whose behalf, empty for none
     :param parts: what it knows of the state's recipe
+    :param seconds: for how long it has been at work
     """
 
     state: str
@@ -61,6 +62,7 @@ class Order:
     policy: Policy
     test: str = ""
     parts: Mapping[str, str] | None = None
+    seconds: float = 0.0
 
 
 def save(order: Order, live: Live) -> float | None:
@@ -211,6 +213,7 @@ class _Save:
             by=Owner.here(),
             test=order.test,
             parts=order.parts,
+            seconds=order.seconds,
         )
         note.note(order.policy.fsync)
         try:

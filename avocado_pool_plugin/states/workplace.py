@@ -1,14 +1,15 @@
 """A VM's working image and the directory of its states: what all work on the two needs."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core import chain, durable, knowledge, users
+from avocado_pool_plugin.core import chain, durable, knowledge, pins, users
 from avocado_pool_plugin.core.dependents import states_on
-from avocado_pool_plugin.core.errors import ImageInUse
+from avocado_pool_plugin.core.errors import ImageInUse, PoolError
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, check_name
 from avocado_pool_plugin.core.place import new_info
 from avocado_pool_plugin.core.policy import Policy
@@ -35,6 +36,7 @@ class Workplace:
     :param far: the same for pools on other hosts
     :param test: name of the test that works on it, empty if it is none
     :param parts: what that test knows of the recipe of states that it makes, None for nothing
+    :param seconds: for how long it has been at work on what it makes a state of, 0 if not known
     """
 
     home: str
@@ -46,6 +48,12 @@ class Workplace:
     far: "tuple[FarHome, ...]" = ()
     test: str = ""
     parts: Mapping[str, str] | None = None
+    seconds: float = 0.0
+
+    @property
+    def root(self) -> str:
+        """The cache."""
+        return os.path.dirname(os.path.dirname(self.home))
 
     def file_of(self, state: str) -> str:
         """
@@ -72,6 +80,14 @@ class Workplace:
             top for copy in copies if os.path.isfile(copy) for top in states_on(copy, along=along)
         ]
         return here + [top for home in self.far for top in home.on(name, along)]
+
+    def pinned(self, state: str) -> contextlib.AbstractContextManager[pins.Held]:
+        """Keep a state with all that it stands on in the cache as long as the body runs."""
+        files: list[str] = []
+        with contextlib.suppress(PoolError):  # what is wrong with it is told by who uses it
+            for name in chain.walk(state, chain.parent_in(self.home)):
+                files.append(os.path.relpath(self.file_of(name), self.root))
+        return pins.hold(self.root, files, by=f"test {self.test}" if self.test else "")
 
     def require_closed(self) -> None:
         """
@@ -109,7 +125,14 @@ class Workplace:
         known = knowledge.peek(self.file_of(parent), self.seen_dir) if parent else None
         info = known.info if known else None
         recipe = recipes.complete(self.parts, parent, info)
-        return new_info(0, parent=parent, parent_info=info, test=self.test, recipe=recipe)
+        return new_info(
+            0,
+            parent=parent,
+            parent_info=info,
+            test=self.test,
+            recipe=recipe,
+            seconds=self.seconds,
+        )
 
     def stands_on(self, path: str) -> bool:
         """Tell whether the image's backing file is a state's file."""

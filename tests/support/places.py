@@ -1,6 +1,7 @@
 """Directories of states, and stores over them."""
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,12 @@ def digest_of(path: Path) -> str:
 
 def guarded(**options: object) -> LocalStore:
     return local_store(guard=Guard(**options))  # type: ignore[arg-type]
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a directory into which a host may still write what nobody waits for."""
+    while root.exists():
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def ours(directory: Path) -> list[str]:

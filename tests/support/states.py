@@ -87,6 +87,10 @@ def stamp(path: Path) -> tuple[int, int, int, int]:
 
 
 def contents(root: Path) -> dict[Path, tuple[int, ...]]:
-    """Return the stamps of all files below a directory but locks, which are no change."""
+    """Return the stamps of all files below a directory but those that every use may change."""
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    return {path: stamp(path) for path in files if path.suffix != ".lock"}
+    return {path: stamp(path) for path in files if not _is_of_use(path)}
+
+
+def _is_of_use(path: Path) -> bool:
+    return path.suffix in (".lock", ".used") or path.parent.name == "pins"

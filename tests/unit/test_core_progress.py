@@ -155,3 +155,9 @@ def test_lines_go_to_the_log_that_is_asked_for(sparse, monkeypatch, caplog):
     with reporting(progress.lines(logging.getLogger("mine"))), reported("x", str(sparse)) as told:
         told(1)
     assert [record.name for record in caplog.records] == ["mine"]
+
+
+def test_whoever_works_may_have_more_to_tell(tmp_path):
+    count = Count(Task("verifying", str(tmp_path), lambda: 2 * MIB, lambda: "3 of 9 states"))
+    count.done = MIB
+    assert str(count).startswith("3 of 9 states, 1.0 of 2.0 MiB, ")

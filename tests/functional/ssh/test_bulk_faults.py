@@ -90,7 +90,8 @@ class Stop(Exception):
 def test_what_arrived_before_a_break_is_not_sent_again(tmp_path, mib, how):
     source, part = tmp_path / "source", tmp_path / "part"
     source.write_bytes(noise(24 * MIB))
-    with agent(shell=("sh", "-c", "cat | sh | cat")) as lab:
+    # the shell in the middle is what ends; the one around them is not to keep the output open
+    with agent(shell=("sh", "-c", "exec 3<&0; cat <&3 | sh | cat & exec >&-; wait")) as lab:
 
         def act() -> None:
             if how == "killed":

@@ -1,7 +1,6 @@
 """Image states with pools on other hosts, through the documented functions and classes."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from avocado_pool_plugin.states.pool import QCOW2ImageTransfer
 from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
 from tests.functional.states.test_recipes import CUSTOMIZE, code, recorded, run_all  # noqa: F401
 from tests.support.images import edit
+from tests.support.places import remove_tree
 from tests.support.remote import KINDS, server
 from tests.support.remote_labs import Logins, RemoteLab
 from tests.support.sshd import Sshd, free_port
@@ -442,7 +442,7 @@ def test_transport(lab):
     assert QCOW2ImageTransfer.compare_chain("c", *sides) is False, "down to the base"
     QCOW2ImageTransfer.transfer_chain("b", *sides, down=False)
     assert QCOW2ImageTransfer.compare_chain("c", *sides) is True
-    shutil.rmtree(lab.pool)
+    remove_tree(lab.pool)
     QCOW2ImageTransfer.set(params)
     assert QCOW2ImageTransfer.show(params) == ["a", "b"]
     QCOW2ImageTransfer.unset(params)

@@ -1,7 +1,5 @@
 """States of running vms in pools: a RAM file and image states that belong to it, or nothing."""
 
-import shutil
-
 import pytest
 
 from avocado_pool_plugin.core.errors import (
@@ -9,6 +7,7 @@ from avocado_pool_plugin.core.errors import (
     StateNeeded,
 )
 from tests.support import states
+from tests.support.places import remove_tree
 from tests.support.remote import KINDS
 from tests.support.states import OWN, SHARED, doing, stamp, trash
 from tests.support.vms import backing, holds, sound, write
@@ -203,7 +202,7 @@ def test_to_the_pool_and_from_it_without_any_vm(lab, twin, far):
         sound(lab.shared("s", image=image))
     get(far, None, "s", **TWO, **SHARED)
     assert show(far, **TWO, **OWN) == ["s"] and not far.image().exists()
-    shutil.rmtree(lab.pool)
+    remove_tree(lab.pool)
     get(far, far.vm, "s", **TWO, **OWN)
     assert is_(far.vm, 1)
 
