@@ -15,14 +15,24 @@ pool_survey() {
     for pool_p in "$@"; do
         [ ! -L "$pool_p" ] || pool_say symlink "$pool_p"
     done
+    # enough to tell the parent of nearly all images, and far less to send
+    pool_full=$pool_top pool_top=768
     pool_each 'pool_files "$pool_want"' "$@"
+    pool_top=$pool_full
 }
 
 # Complain of directories that can't be listed: ROOT BELOW
 pool_open() {
-    ls -U -- "$1/." >/dev/null || return
+    ls -U -- "$1/." >/dev/null || {
+        [ ! -e "$1" ] || [ -d "$1" ] || printf 'ls: %s: is no directory\n' "$1"
+        return 1
+    }
     set +f
-    set -- "${1%/}/${2:-*}"/ "${1%/}/${2:-*}"/*/
+    if [ -n "$2" ]; then
+        set -- "$1/$2"/ "$1/$2"/*/
+    else
+        set -- "$1"/*/ "$1"/*/*/
+    fi
     set -f
     for pool_d in "$@"; do
         [ ! -d "$pool_d" ] || { [ -r "$pool_d" ] && [ -x "$pool_d" ]; } ||
@@ -39,11 +49,16 @@ pool_say() {
     esac
 }
 
-# Look at all files of ours: ROOT
+# Look at all files of ours: ROOT BELOW
 pool_notes() {
-    pool_open "$1" '' || return
+    pool_open "$1" "$2" || return
     set +f
-    for pool_m in "$1"/.pool "$1"/*/.pool "$1"/*/*/.pool; do
+    case $2 in
+    '') set -- "$1"/.pool "$1"/*/.pool "$1"/*/*/.pool ;;
+    */*) set -- "$1/$2"/.pool ;;
+    *) set -- "$1/$2"/.pool "$1/$2"/*/.pool ;;
+    esac
+    for pool_m in "$@"; do
         [ -d "$pool_m" ] || continue
         set -f
         pool_own "$pool_m"
@@ -58,6 +73,16 @@ pool_own() {
     set -- "$1"/* "$1"/.[!.]* "$1"/*/*
     set -f
     pool_each 'stat --printf "$pool_status" --' "$@"
+}
+
+# Look at the files in directories of ours, as far as they are there: DIRECTORY...
+pool_ours() {
+    for pool_d in "$@"; do
+        [ -e "$pool_d" ] || continue
+        ls -U -- "$pool_d/." >/dev/null || return
+        pool_own "$pool_d"
+    done
+    return 0
 }
 
 # Read small files, as far as they are there: FILE...
@@ -87,4 +112,32 @@ pool_move_new() {
     fi
     pool_d=${2%/*}
     [ "$3" != yes ] || sync -- "${pool_d:-/}"
+}
+
+# Name what is where a state would be by its name, and is no file: ROOT BELOW
+pool_strays() {
+    pool_open "$1" "$2" || return
+    set +f
+    case $2 in
+    '') set -- "$1"/*/*.state "$1"/*/*/*.qcow2 ;;
+    */*) set -- "$1/$2"/*.qcow2 ;;
+    *) set -- "$1/$2"/*.state "$1/$2"/*/*.qcow2 ;;
+    esac
+    set -f
+    for pool_p in "$@"; do
+        [ -f "$pool_p" ] || [ ! -e "$pool_p" ] || pool_say stray "$pool_p"
+    done
+}
+
+# Have QEMU check an image: JSON
+pool_check_image() {
+    command -v qemu-img >/dev/null || {
+        printf '+lacks qemu-img\n'
+        return 0
+    }
+    pool_beats "$pool_patience"
+    qemu-img check -q -U "$1" </dev/null
+    pool_s=$?
+    pool_still
+    return "$pool_s"
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from avocado_pool_plugin.ssh.answers import Found
-from avocado_pool_plugin.ssh.looks import Look, Status
+from avocado_pool_plugin.ssh.looks import Look, Status, reaches_further
 from avocado_pool_plugin.ssh.reader import CANT_LIST, CANT_READ
 from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.talk import Answer
@@ -19,21 +19,34 @@ def survey(shell: Shell, root: str, below: str, what: str) -> tuple[dict[str, Lo
 
     :param below: an object id, or one with an image, to look at less
     :param what: besides the file: ``header`` of images, ``json`` for records, ``pending``, ``seen``
-    :returns: by path what was found, and the paths of symlinks
+    :returns: by path what was found, with a short header, and the paths that have to be looked at
+        once more: symlinks, and images whose parent is not named in the short header
     :raises PoolUnreachable: a part of it can't be listed or read
     """
     found, answer = _found(shell, "pool_survey", root, what, root, below)
     paths = [path for path in found.statuses if not path.endswith("/.")]
-    return {path: found.look(path) for path in paths}, answer.all("symlink")
+    looks = {path: found.look(path) for path in paths}
+    cut = [path for path, look in looks.items() if reaches_further(look)]
+    return looks, [*answer.all("symlink"), *cut]
 
 
-def notes(shell: Shell, root: str) -> dict[str, Status]:
+def notes(shell: Shell, root: str, below: str = "") -> dict[str, Status]:
     """
     Return all files in the directories of ours in a pool, by path.
 
+    :param below: an object id, or one with an image, to look at less
     :raises PoolUnreachable: a part of it can't be listed
     """
-    return _found(shell, "pool_notes", root, root)[0].statuses
+    return _found(shell, "pool_notes", root, root, below)[0].statuses
+
+
+def ours(shell: Shell, root: str, directories: Iterable[str]) -> dict[str, Status]:
+    """
+    Return the files in directories of ours, by path; those of one that is absent are none.
+
+    :raises PoolUnreachable: one can't be listed
+    """
+    return _found(shell, "pool_ours", root, *directories)[0].statuses
 
 
 def read(shell: Shell, paths: Iterable[str]) -> dict[str, bytes]:
@@ -59,6 +72,15 @@ def forget(shell: Shell, paths: Iterable[str]) -> None:
             raise shell.failure(answer, batch[0], "can't be removed")
 
 
+def drop_idle(shell: Shell, paths: Iterable[str]) -> list[str]:
+    """Remove temporary files unless somebody holds their lock; return the removed ones."""
+    wanted, dropped = list(paths), []
+    for start in range(0, len(wanted), _AT_ONCE):
+        answer = shell.ask(_SCRIPT, "pool_drop", *wanted[start : start + _AT_ONCE])
+        dropped += answer.all("dropped")
+    return dropped
+
+
 def move_new(shell: Shell, old: str, new: str, fsync: bool) -> bool:
     """
     Rename a file to a name that is not taken.
@@ -70,6 +92,26 @@ def move_new(shell: Shell, old: str, new: str, fsync: bool) -> bool:
     if answer.status and not answer.has("taken"):
         raise shell.failure(answer, old, f"can't become {new}")
     return not answer.has("taken")
+
+
+def strays(shell: Shell, root: str, below: str) -> list[str]:
+    """
+    Return what is where a state would be by its name and is no file, sorted.
+
+    :raises PoolUnreachable: a part of the pool can't be listed
+    """
+    return sorted(_found(shell, "pool_strays", root, root, below)[1].all("stray"))
+
+
+def check_image(shell: Shell, image: str) -> tuple[int, str] | None:
+    """
+    Have an image checked by qemu-img; None if there is none.
+
+    :param image: as QEMU is told of it
+    :returns: exit status, and what it said
+    """
+    answer = shell.ask(_SCRIPT, "pool_check_image", image)
+    return None if answer.has("lacks") else (answer.status, "\n".join(answer.said))
 
 
 def _found(shell: Shell, function: str, root: str, *args: str) -> tuple[Found, Answer]:

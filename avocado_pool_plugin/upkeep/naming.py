@@ -1,7 +1,5 @@
 """Which files of a cache or pool are states, by where they are and what they are called."""
 
-import os
-
 from avocado_pool_plugin.core.errors import NameRefused
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX, State, check_name, state_name
 
@@ -13,7 +11,7 @@ def state_at(root: str, path: str) -> State | None:
     :param path: ``<root>/<object_id>/<image>/<state>.qcow2`` for one of an image, or
         ``<root>/<object_id>/<state>.state``
     """
-    parts = os.path.relpath(path, root).split("/")
+    parts = _parts(root, path)
     suffix = IMAGE_SUFFIX if len(parts) == 3 else VM_SUFFIX
     name = state_name(parts[-1], suffix)
     if name is None or len(parts) not in (2, 3):
@@ -26,8 +24,13 @@ def state_at(root: str, path: str) -> State | None:
 
 def is_root_image(root: str, path: str) -> bool:
     """Tell whether a path is that of an image itself in a pool: ``<root>/<vm>/<image>.qcow2``."""
-    parts = os.path.relpath(path, root).split("/")
+    parts = _parts(root, path)
     return len(parts) == 2 and state_name(parts[-1], IMAGE_SUFFIX) is not None
+
+
+def _parts(root: str, path: str) -> list[str]:
+    """Return the names that lead from a cache or pool to a path below it."""
+    return path[len(root.rstrip("/")) + 1 :].split("/")
 
 
 def check_below(below: str) -> str:

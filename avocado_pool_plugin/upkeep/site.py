@@ -8,15 +8,21 @@ there.py for those of other hosts. Paths are absolute, as that host has them.
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from avocado_pool_plugin.core.chain import Backing
 from avocado_pool_plugin.core.dependents import Shelf
+from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.core.policy import Policy
-from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.core.records import FileInfo, Stamp
 from avocado_pool_plugin.core.store import Store
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.upkeep.eyes import Eyes
+    from avocado_pool_plugin.upkeep.hands import Hands
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Entry:
     :param allocated: bytes on disk
     :param device: number of its file system's device
     :param mode: permission bits
+    :param links: how many names the file has on its file system, hard links
     :param link: where it leads if it is a symlink, else empty
     """
 
@@ -37,6 +44,7 @@ class Entry:
     device: int = 0
     mode: int = 0
     link: str = ""
+    links: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Item:
     :param problem: why that can't be told, or what it stands on that is no state; empty if all is
         well
     :param peek: what is known of its content without reading it, None if that was not asked for
+    :param relative: whether it names its parent without any directory
     """
 
     state: State | None
@@ -57,6 +66,7 @@ class Item:
     parent: str = ""
     problem: str = ""
     peek: Peek | None = None
+    relative: bool = True
 
     @property
     def path(self) -> str:
@@ -117,8 +127,15 @@ class Site(Protocol):
         :param known: what is known of their content is wanted as well; that takes longer
         """
 
-    def notes(self) -> list[Entry]:
-        """Return all files of ours: records, locks, trash, temporary files..., sorted by path."""
+    def notes(self, below: str = "") -> list[Entry]:
+        """
+        Return all files of ours: records, locks, trash, temporary files..., sorted by path.
+
+        :param below: as for :meth:`items`, for those beside its files only
+        """
+
+    def ours(self, *directories: str) -> list[Entry]:
+        """Return the files in directories of ours, sorted by path; none of one that is absent."""
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
         """Return what is in small files of ours, of those that are there."""
@@ -129,8 +146,44 @@ class Site(Protocol):
     def drop(self, paths: Iterable[str]) -> None:
         """Remove files of ours for good; those that are gone are fine."""
 
+    def drop_idle(self, paths: Iterable[str]) -> list[str]:
+        """Remove temporary files for good unless somebody holds them; return the removed ones."""
+
+    def backing(self, path: str, home: str) -> Backing:
+        """
+        Return what an image of ours would stand on in a directory of states.
+
+        :raises StateMissing: there is no such file
+        :raises ImageRefused: that can't be told
+        """
+
+    def digest(
+        self, path: str, wanted: FileInfo, progress: Progress | None = None
+    ) -> tuple[str, Stamp]:
+        """
+        Read a file and return its digest and stamp; nothing is recorded.
+
+        :param wanted: has the digest be by an algorithm that this has one of, if it has any
+        :raises StateMissing: there is no such file
+        :raises FileChanging: it is being written to
+        """
+
+    def evict(self, path: str) -> str:
+        """
+        Move a state's file with its record into the trash, its lock being held by the caller.
+
+        If the disk is too full for that, it becomes a temporary file beside its place.
+
+        :returns: where it is now, empty if it was gone
+        :raises StateNeeded: a state or working overlay stands on it, or a QEMU has it open
+        """
+
     def move_new(self, old: str, new: str) -> bool:
         """Rename a file on its file system; return False if the new name is taken."""
+
+    @property
+    def eyes(self) -> "Eyes":
+        """What only who checks it looks at."""
 
     def shelf(self, path: str) -> Shelf:
         """Return what stands on the states in a file's directory, as it is now."""
@@ -140,6 +193,10 @@ class Site(Protocol):
 
     def free(self) -> int:
         """Return how many bytes are free on its file system for its users."""
+
+    @property
+    def hands(self) -> "Hands":
+        """What few keepers have to do with its files."""
 
     def kernel_locks(self) -> str:
         """Return ``/proc/locks`` of its host, empty if that has none."""

@@ -3,19 +3,33 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from stat import S_IMODE, S_ISREG
 from typing import TypeVar
 
-from avocado_pool_plugin.core.dependents import Shelf
-from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable
+from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core.chain import Backing
+from avocado_pool_plugin.core.dependents import Shelf, check_replace, refuse_used
+from avocado_pool_plugin.core.digest import Progress
+from avocado_pool_plugin.core.errors import (
+    ImageRefused,
+    PoolUnreachable,
+    SpaceMissing,
+    StateMissing,
+    StateNeeded,
+)
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
+from avocado_pool_plugin.core.records import FileInfo, Stamp
+from avocado_pool_plugin.core.trash import name_of
 from avocado_pool_plugin.ssh import survey
-from avocado_pool_plugin.ssh.looks import Look, backing_of
+from avocado_pool_plugin.ssh.looks import Look, Status, backing_of
 from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.store import RemoteStore
+from avocado_pool_plugin.upkeep.far_eyes import FarEyes
+from avocado_pool_plugin.upkeep.far_hands import FarHands
 from avocado_pool_plugin.upkeep.naming import is_root_image, state_at
 from avocado_pool_plugin.upkeep.site import Entry, Item
 
@@ -51,9 +65,9 @@ class FarSite:
         what = _KNOWN if known else _BACKING
 
         def look(shell: Shell) -> dict[str, Look]:
-            looks, links = survey.survey(shell, self.root, below, what)
+            looks, again = survey.survey(shell, self.root, below, what)
             # what lies about the file that a link leads to lies beside that one
-            return {**looks, **(shell.look(links) if links else {})}
+            return {**looks, **(shell.look(again) if again else {})}
 
         looks = self._do(f"listing {self.title(self.root)}", look)
         found = (self._item(look, known) for look in looks.values())
@@ -63,32 +77,40 @@ class FarSite:
         state = state_at(self.root, look.path)
         if state is None and not is_root_image(self.root, look.path):
             return None
-        link = look.real if look.real != look.path else ""
-        entry = Entry(look.path, look.stamp, look.allocated, look.device, look.mode, link)
+        entry = _entry(look)
+        link = entry.link
         if look.stamp is None:
             gone = Item(state, entry, problem=f"leads to {link}, which does not exist")
             return gone if link else None
+        if not look.regular:
+            return None
         parent = problem = ""
+        relative = True
         if look.path.endswith(IMAGE_SUFFIX):
             try:
                 backing = backing_of(look, self.title(look.path))
-                parent = backing.state
+                parent, relative = backing.state, backing.relative or not backing.state
                 problem = f"stands on {backing.outside}" if backing.outside else ""
             except ImageRefused as error:
                 problem = str(error)
         peek = self.store.view.weigh(look) if known else None
-        return Item(state, entry, parent, problem, peek)
+        return Item(state, entry, parent, problem, peek, relative)
 
-    def notes(self) -> list[Entry]:
+    def notes(self, below: str = "") -> list[Entry]:
         """See :class:`Site`."""
         found = self._do(
-            f"listing {self.title(self.root)}", lambda shell: survey.notes(shell, self.root)
+            f"listing {self.title(self.root)}",
+            lambda shell: survey.notes(shell, self.root, below),
         )
-        return [
-            Entry(path, status.stamp, status.allocated, status.device, S_IMODE(status.mode))
-            for path, status in sorted(found.items())
-            if S_ISREG(status.mode)
-        ]
+        return _entries(found)
+
+    def ours(self, *directories: str) -> list[Entry]:
+        """See :class:`Site`."""
+        found = self._do(
+            f"listing {self.title(directories[0])}",
+            lambda shell: survey.ours(shell, self.root, directories),
+        )
+        return _entries(found)
 
     def read(self, paths: Iterable[str]) -> Mapping[str, bytes]:
         """See :class:`Site`."""
@@ -114,12 +136,67 @@ class FarSite:
                 f"removing {self.title(wanted[0])}", lambda shell: survey.forget(shell, wanted)
             )
 
+    def drop_idle(self, paths: Iterable[str]) -> list[str]:
+        """See :class:`Site`."""
+        wanted = list(paths)
+        if not wanted:
+            return []
+        return self._do(
+            f"removing {self.title(wanted[0])}", lambda shell: survey.drop_idle(shell, wanted)
+        )
+
+    def backing(self, path: str, home: str) -> Backing:
+        """See :class:`Site`."""
+        look = self._do(f"looking at {self.title(path)}", lambda shell: shell.look([path])[path])
+        if look.stamp is None:
+            raise StateMissing(f"{self.title(path)} is gone meanwhile; look again what is there")
+        place = os.path.join(home, os.path.basename(path))
+        return backing_of(replace(look, path=place, real=place), self.title(path))
+
+    def digest(
+        self, path: str, wanted: FileInfo, progress: Progress | None = None
+    ) -> tuple[str, Stamp]:
+        """See :class:`Site`."""
+        return self.store.judge.digest(path, [wanted], progress)
+
+    def evict(self, path: str) -> str:
+        """See :class:`Site`."""
+        kept = os.path.join(layout.trash_dir(path), name_of(path))
+        aside = layout.part_path(path, durable.new_token())
+
+        def work(shell: Shell) -> str:
+            self.store.view.forget(path, beside=True)
+            look = shell.look([path])[path]
+            if look.real != path:
+                raise StateNeeded(f"{self.title(path)} is a symlink, there is nothing to gain")
+            if look.stamp is not None:
+                shelf = FarShelf(shell, path)
+                with self._titled():
+                    refuse_used(path, shelf)
+                    check_replace(path, None, self.store.here.guard, shelf)
+                try:
+                    shell.remove(path, os.path.basename(kept), fsync=self.policy.fsync)
+                except SpaceMissing:
+                    survey.move_new(shell, path, aside, self.policy.fsync)
+                    known = layout.record_path(path), layout.seen_path(path)
+                    survey.forget(shell, [*known, layout.leaves_path(path), layout.used_path(path)])
+            # a connection may have broken after it was moved
+            found = shell.look([kept, aside])
+            return next((file for file in (kept, aside) if found[file].stamp is not None), "")
+
+        return self._do(f"removing {self.title(path)}", work)
+
     def move_new(self, old: str, new: str) -> bool:
         """See :class:`Site`."""
         fsync = self.policy.fsync
         return self._do(
             f"renaming {self.title(old)}", lambda shell: survey.move_new(shell, old, new, fsync)
         )
+
+    @property
+    def eyes(self) -> FarEyes:
+        """See :class:`Site`."""
+        return FarEyes(self.root, self.store)
 
     def shelf(self, path: str) -> Shelf:
         """See :class:`Site`."""
@@ -131,7 +208,7 @@ class FarSite:
         """See :class:`Site`; this host's clock if nothing can be written there."""
 
         def ask(shell: Shell) -> float:
-            with contextlib.suppress(PoolUnreachable):
+            with contextlib.suppress(PoolUnreachable, SpaceMissing):
                 shell.prepare(os.path.join(self.root, "x"), fsync=False)
                 return shell.clock(self.root) / 1e9
             return time.time()
@@ -144,10 +221,23 @@ class FarSite:
             f"looking at {self.title(self.root)}", lambda shell: shell.space(self.root)[1]
         )
 
+    @property
+    def hands(self) -> FarHands:
+        """See :class:`Site`."""
+        return FarHands(self.root, self.store)
+
     def kernel_locks(self) -> str:
         """See :class:`Site`."""
         found = self.read(["/proc/locks"])
         return found.get("/proc/locks", b"").decode("ascii", "replace")
+
+    @contextlib.contextmanager
+    def _titled(self) -> Iterator[None]:
+        """Name the host in a refusal, whose text begins with the file."""
+        try:
+            yield
+        except StateNeeded as error:
+            raise StateNeeded(self.title(str(error))) from error
 
     def _do(self, doing: str, ask: Callable[[Shell], _Result]) -> _Result:
         session = self.store.session
@@ -157,3 +247,24 @@ class FarSite:
                 return ask(shell)
 
         return session.again(doing, work)
+
+
+def _entries(found: Mapping[str, Status]) -> list[Entry]:
+    """Return plain files as a listing shows them, sorted by path."""
+    return [
+        Entry(
+            path,
+            status.stamp,
+            status.allocated,
+            status.device,
+            S_IMODE(status.mode),
+            links=status.links,
+        )
+        for path, status in sorted(found.items())
+        if S_ISREG(status.mode)
+    ]
+
+
+def _entry(look: Look) -> Entry:
+    link = look.real if look.real != look.path else ""
+    return Entry(look.path, look.stamp, look.allocated, look.device, look.mode, link, look.links)

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from avocado_pool_plugin.core.errors import PoolError, SpaceMissing
+from avocado_pool_plugin.core.errors import HostUnreachable, PoolError, PoolSilent, SpaceMissing
 
 #: What may be said of something: it is fine; good to know; costs something; does not work.
 OK, NOTE, WARN, BAD = "ok", "note", "warn", "bad"
 
 #: Seconds a probe of files may take.
 PATIENCE = 20.0
+#: Seconds that a probe has left when nobody wants to know any more.
+_MOMENT = 1.0
+_MOUNT = "check the server of its mount, or take it out of the locations"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Round:
 
     def _collected(self, probe: Probe) -> BaseException | None:
         try:
-            self.findings.extend(probe())
+            for finding in probe():  # which may do probes of its own meanwhile
+                self.findings.append(finding)
         except Exception as error:
             return error
         return None
@@ -88,40 +92,51 @@ class Round:
     def _bounded(self, check: str, probe: Probe) -> BaseException | None:
         """Do a probe in a thread that is left behind if the system does not give it back."""
         told: queue.SimpleQueue[Finding | BaseException | None] = queue.SimpleQueue()
+        ended = threading.Event()
 
         def work() -> None:
+            problem: BaseException | None = None
             try:
                 for finding in probe():
                     told.put(finding)
             except BaseException as error:
-                told.put(error)
-            else:
-                told.put(None)
+                problem = error
+            ended.set()
+            told.put(problem)
 
-        threading.Thread(target=work, name=f"{check} of {self.place}", daemon=True).start()
+        thread = threading.Thread(target=work, name=f"{check} of {self.place}", daemon=True)
+        try:
+            thread.start()
+            return self._heard(told)
+        except BaseException:
+            ended.wait(_MOMENT)  # what it works on is about to go
+            raise
+
+    def _heard(
+        self, told: "queue.SimpleQueue[Finding | BaseException | None]"
+    ) -> BaseException | None:
+        """Keep what a probe finds, and return why it failed."""
         assert self._patience is not None
         deadline = time.monotonic() + self._patience
         while True:
             try:
                 found = told.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                self._silent = True
-                return TimeoutError(f"no answer within {self._patience:g} seconds")
+                return PoolSilent(f"no answer within {self._patience:g} seconds; {_MOUNT}")
             if not isinstance(found, Finding):
                 return found
             self.findings.append(found)
 
     def _failed(self, check: str, problem: Exception) -> None:
-        if self._silent:
-            advice = "check the server of its mount, or take it out of the locations"
-            self.findings.append(Finding(self.place, check, BAD, str(problem), advice))
-        elif is_full(problem):
-            if not self._full:
-                self._full = True
-                told = "no room for a small file, so not all could be probed"
-                advice = "free space there (what was removed lies in .pool/trash), or raise a quota"
-                self.findings.append(Finding(self.place, "room", BAD, told, advice))
+        if self._silent or (self._full and is_full(problem)):
+            return  # follows from what was told
+        if is_full(problem):
+            self._full = True
+            told = "no room for a small file, so not all could be probed"
+            advice = "free space there (what was removed lies in .pool/trash), or raise a quota"
+            self.findings.append(Finding(self.place, "room", BAD, told, advice))
         elif isinstance(problem, PoolError):
+            self._silent = isinstance(problem, HostUnreachable | PoolSilent)
             self.findings.append(Finding(self.place, check, BAD, str(problem)))
         else:
             told = f"the probe failed: {_text(problem)}"
