@@ -34,6 +34,7 @@ setup(
         "avocado.plugins.test.pre": ["pool = avocado_pool_plugin.plugins.test:PoolPreTest"],
         "avocado.plugins.test.post": ["pool = avocado_pool_plugin.plugins.test:PoolPostTest"],
         "avocado.plugins.job.prepost": ["pool = avocado_pool_plugin.plugins.job:PoolJob"],
+        "avocado.plugins.result": ["pool = avocado_pool_plugin.plugins.job:PoolResult"],
         "avocado.plugins.suite.runner": [
             "pool-graph = avocado_pool_plugin.plugins.runner:PoolGraphRunner",
         ],

@@ -15,7 +15,7 @@ from avocado_pool_plugin.core.errors import (
     SettingRefused,
 )
 from avocado_pool_plugin.plugins.commands import COMMANDS
-from avocado_pool_plugin.plugins.commands.command import FAILED, MISUSED
+from avocado_pool_plugin.plugins.commands.command import FAILED, MISUSED, Command
 from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.options import check_files, check_values
 
@@ -39,7 +39,7 @@ class Pool(CLICmd):
                 command.name,
                 help=command.help,
                 description=command.help,
-                epilog=f"example:\n  avocado pool {command.example}",
+                epilog=_examples(command),
                 formatter_class=RawDescriptionHelpFormatter,
             )
             sub.error = functools.partial(_misused, sub)
@@ -71,6 +71,11 @@ class Pool(CLICmd):
             return int(exit_codes.AVOCADO_JOB_INTERRUPTED)
         finally:
             close_connections()
+
+
+def _examples(command: Command) -> str:
+    """Return what the help of a sub-command ends with."""
+    return "\n".join(("examples:", *(f"  avocado pool {line}" for line in command.examples)))
 
 
 def _misused(parser: Any, message: str) -> NoReturn:

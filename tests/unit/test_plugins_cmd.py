@@ -84,7 +84,7 @@ def test_a_host_that_can_not_be_reached_keeps_nothing_else_from_being_listed(
     where = f"host:/states :{cache}"
     assert run("list", f"{tmp_path}/none", where, **{"pool.ssh_config": str(config)}) == 1
     [told] = caplog.messages
-    assert told.startswith("host:/states is not listed: ") and "Connection refused" in told
+    assert told.startswith("host:/states: ") and "Connection refused" in told
     assert "install" in capsys.readouterr().out
 
 
@@ -111,6 +111,7 @@ def parser():
     others = found.subcommands.add_parser("run")
     others.add_argument("--vt-config", dest="vt.config")
     others.add_argument("--max-parallel-tasks", dest="run.max_parallel_tasks", type=int)
+    others.add_argument("--dry-run", dest="run.dry_run.enabled", action="store_true")
     return found
 
 
@@ -142,15 +143,27 @@ def test_the_command_has_its_sub_commands(parser):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
-def test_help_has_an_example_that_can_be_typed(command, parser, capsys):
+def test_help_has_examples_that_can_be_typed(command, parser, capsys):
     with pytest.raises(SystemExit) as end:
         parser.parse_args(["pool", command.name, "--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert command.help in " ".join(text.split())
-    program, *words = shlex.split(text.splitlines()[-1])
-    assert program == "avocado" and words[:2] == ["pool", command.name]
-    assert parser.parse_args(words).pool_subcommand == command.name
+    lines = text.partition("\nexamples:\n")[2].splitlines()
+    assert len(lines) == len(command.examples) >= 1
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "avocado" and words[:2] == ["pool", command.name]
+        assert parser.parse_args(words).pool_subcommand == command.name
+
+
+def test_help_lists_each_command_with_one_line(parser, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["pool", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for command in COMMANDS:
+        assert [line for line in lines if line.split() == [command.name, *command.help.split()]]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +184,7 @@ def test_an_interrupted_command_says_so(monkeypatch, caplog):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(
-        cmd._COMMANDS, "list", Command("list", "", "", lambda parser: None, interrupted)
+        cmd._COMMANDS, "list", Command("list", "", (), lambda parser: None, interrupted)
     )
     assert run("list") == 8
     assert len(caplog.messages) == 1 and "interrupted" in caplog.messages[0]

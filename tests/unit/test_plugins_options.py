@@ -8,7 +8,9 @@ from avocado.core.parser import ArgumentParser
 from avocado.core.settings import Settings
 
 from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.params import cache_limit, pool_limit
 from avocado_pool_plugin.params.options import OPTIONS, job_params
+from avocado_pool_plugin.params.values import size
 from avocado_pool_plugin.plugins import cli, cmd, init, options
 from avocado_pool_plugin.plugins.settings import POOL_CONF, PoolSettings
 
@@ -90,6 +92,8 @@ def test_an_unknown_option_names_the_file_and_the_option(configured):
         "set_mirrors = some",
         "swarm_pool = here",
         "shared_pool = a/b",
+        "cache_limit = much",
+        "pool_limit = 0",
     ],
 )
 def test_a_nonsensical_value_names_the_file_and_the_option(configured, line):
@@ -98,6 +102,33 @@ def test_a_nonsensical_value_names_the_file_and_the_option(configured, line):
     with pytest.raises(SettingRefused, match=f"{name!r}.*{value!r}, expected") as caught:
         options.check_values(got.settings.as_dict())
     assert str(caught.value).startswith(got.path + ": ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", 0),
+        ("4096", 4096),
+        ("1B", 1),
+        ("2k", 2000),
+        ("500GiB", 500 << 30),
+        ("500 gib", 500 << 30),
+        ("200 GB", 200 * 10**9),
+        ("1.5TiB", 3 << 39),
+        ("0.1MB", 100_000),
+    ],
+)
+def test_a_size(text, expected):
+    assert size(text) == expected
+    assert cache_limit({"cache_limit": text}) == pool_limit({"pool_limit": text}) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "0.0001B", "-1", "iB", "1iB", "5 XiB", "1e3", "1 2", "GiB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="500GiB"):
+        size(text)
+    with pytest.raises(SettingRefused, match="cache_limit"):
+        cache_limit({"cache_limit": text})
 
 
 def test_a_value_from_elsewhere_is_not_blamed_on_a_file(configured):

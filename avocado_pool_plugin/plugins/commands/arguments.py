@@ -16,9 +16,16 @@ _NOT_HERE = (
 )
 #: Options that matter where nothing is run; the others are accepted and not shown.
 _READING = ("vt.", "pool.", "filter.")
-_HELP = (
+_CHOICE = (
     "only=VARIANTS and no=VARIANTS choose tests, as in a Cartesian config ('..' is and, ',' is "
-    "or); vms=VM,VM sets the vms; rerun=TEST,TEST runs tests although their states exist; "
+    "or); vms=VM,VM sets the vms; "
+)
+_STEP_HELP = (
+    f"{_CHOICE}any other key is a test param, such as get_state_images=STATE, which is for the "
+    "images of all selected tests"
+)
+_HELP = (
+    f"{_CHOICE}rerun=TEST,TEST runs tests although their states exist; "
     "replay=JOB leaves out what passed in a job; any other key is a test param. setup=STEP,STEP "
     "does these steps (default: run): noop, list, check, create, clean, collect, get, set, unset, "
     "push, pop, update (from_state=STATE, to_state=STATE), run, and those of other packages"
@@ -27,19 +34,20 @@ _HELP = (
 _COMMON = ("options", "optional arguments", "positional arguments")
 
 
-def add_words(parser: Any, runs: bool = False) -> None:
+def add_words(parser: Any, runs: bool = False, step: bool = False) -> None:
     """
     Add ``KEY=VALUE ...`` and the options of ``avocado run``.
 
     They are the same for all these commands, so that a command line for one fits the others.
 
     :param runs: whether the command runs tests
+    :param step: whether it is a step of its own, which nothing else is chained to
     """
     parser.add_argument(
         "pool_words",
         nargs="*",
         metavar="KEY=VALUE",
-        help=_HELP,
+        help=_STEP_HELP if step else _HELP,
     )
     parser.parse_known_args = functools.partial(
         _parse, parser, parser.parse_known_args, () if runs else _READING

@@ -20,7 +20,7 @@ def _run(config: Mapping[str, Any]) -> int:
 BACKENDS = Command(
     name="backends",
     help="List what can keep states, and what can't be loaded",
-    example="backends",
+    examples=("backends",),
     configure=lambda parser: None,
     run=_run,
     checked=False,

@@ -23,8 +23,8 @@ class Command:
     A sub-command.
 
     :param name: what users call it
-    :param help: one line for users
-    :param example: a command line, without ``avocado pool``
+    :param help: a line for users, short enough for one of 80 columns
+    :param examples: command lines, without ``avocado pool``
     :param configure: adds its arguments to an argparse parser; their names begin with ``pool_``
     :param run: does it, with Avocado's configuration; returns an exit status
     :param checked: whether the options of ``[pool]`` have to make sense
@@ -32,7 +32,7 @@ class Command:
 
     name: str
     help: str
-    example: str
+    examples: tuple[str, ...]
     configure: Callable[[Any], None]
     run: Callable[[Mapping[str, Any]], int]
     checked: bool = True

@@ -33,8 +33,11 @@ def _run(config: Mapping[str, Any]) -> int:
 
 GRAPH = Command(
     name="graph",
-    help="Draw the tests that 'avocado pool run' would run, and their states",
-    example="graph --vt-config tests.cfg only=customize --output plan.svg",
+    help="Draw the tests that 'run' would run, and their states",
+    examples=(
+        "graph --vt-config tests.cfg only=customize --output plan.svg",
+        "graph --vt-config tests.cfg --output plan.dot",
+    ),
     configure=_configure,
     run=_run,
 )

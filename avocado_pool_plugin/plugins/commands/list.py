@@ -1,16 +1,10 @@
 """``avocado pool list``: the states in the cache and in the pools."""
 
-import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
-from avocado_pool_plugin.core.errors import PoolUnreachable
-from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.params import cache_dir, shared_pools
-from avocado_pool_plugin.params.options import job_params
-from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
@@ -18,67 +12,100 @@ from avocado_pool_plugin.plugins.commands.command import (
     add_json,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
+from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
+from avocado_pool_plugin.plugins.text import human_size, print_json, print_table, when
+
+if TYPE_CHECKING:
+    from avocado_pool_plugin.upkeep.site import Item, Site
 
 _COLUMNS = ("object", "image", "state", "size", "parent", "made", "where")
 
 
+def add_object(parser: Any) -> None:
+    """Add ``OBJECT``, the part of caches and pools that a command is about."""
+    parser.add_argument(
+        "pool_object",
+        metavar="OBJECT",
+        nargs="?",
+        default="",
+        help="OBJECT_ID for a vm and its images, OBJECT_ID/IMAGE for one image (default: all)",
+    )
+
+
+def nobody_has(what: str, found: "list[Site]") -> str:
+    """Return the sentence about something that is nowhere."""
+    places = ", ".join(str(site.place) for site in found)
+    return f"{what} is nowhere, looked at: {places}; 'avocado pool list' shows what there is"
+
+
 def _configure(parser: Any) -> None:
-    add_arguments(parser, "shared_pool", "swarm_pool", *SSH)
+    add_object(parser)
+    add_places(parser, ALL)
     add_json(parser)
 
 
 def _run(config: Mapping[str, Any]) -> int:
-    params = job_params(config)
-    places = [Location(cache_dir(params)), *shared_pools(params)]
+    from avocado_pool_plugin.upkeep.naming import check_below
+
+    below = check_below(config.get("pool_object") or "")
+    found = sites(config)
     rows: list[dict[str, Any]] = []
-    failed = False
+
+    def collect(site: "Site") -> None:
+        where = str(site.place)
+        rows.extend(_row(item, where) for item in site.items(below) if item.state)
+
     with warnings_shown():
-        for place in places:
-            try:
-                rows += _rows(place, params)
-            except PoolUnreachable as error:
-                LOG_UI.error("%s is not listed: %s", place, error)
-                failed = True
+        fine = each(found, collect)
     if config.get("pool_json"):
         print_json(rows)
     elif rows:
-        print_table(_COLUMNS, [_cells(row) for row in rows])
-    elif not failed:
-        LOG_UI.info("no states in %s", ", ".join(map(str, places)))
-    return FAILED if failed else FINE
+        _print(rows)
+    if not rows and fine and below:
+        LOG_UI.error("%s", nobody_has(below, found))
+        return FAILED
+    if not rows and fine and not config.get("pool_json"):
+        LOG_UI.info("no states in %s", ", ".join(str(site.place) for site in found))
+    return FINE if fine else FAILED
 
 
-def _rows(place: Location, params: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the states in a cache or pool, in the terms of the table."""
-    from avocado_pool_plugin.states.catalog import list_states
+def _row(item: "Item", where: str) -> dict[str, Any]:
+    """Return what is known of a state without reading it."""
+    assert item.state is not None
+    return {
+        "object": item.state.object_id,
+        "image": item.state.image,
+        "state": item.state.name,
+        "size": item.entry.allocated,
+        "length": item.entry.stamp.size if item.entry.stamp else 0,
+        "parent": item.parent,
+        "made": item.made,
+        "where": where,
+        "path": item.path,
+        "link": item.entry.link,
+        "problem": item.problem,
+    }
 
-    return [
-        {
-            "object": entry.object_id,
-            "image": entry.image,
-            "state": entry.state,
-            "size": entry.size,
-            "parent": entry.parent,
-            "made": entry.made,
-            "where": str(place),
-        }
-        for entry in list_states(place, params)
-    ]
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    troubled = any(row["problem"] for row in rows)
+    columns = (*_COLUMNS, "problem") if troubled else _COLUMNS
+    print_table(columns, [_cells(row, columns) for row in rows])
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    made = row["made"]
-    if isinstance(made, int | float):
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(made))
-    shown = {**row, "size": human_size(int(row["size"])), "made": made}
-    return [str(shown[column] or "") for column in _COLUMNS]
+def _cells(row: Mapping[str, Any], columns: tuple[str, ...]) -> list[str]:
+    shown = {**row, "size": human_size(int(row["size"])), "made": when(row["made"])}
+    return [str(shown[column] or "") for column in columns]
 
 
 LIST = Command(
     name="list",
     help="List the states in the cache and the pools",
-    example="list --pool-location :/srv/pool",
+    examples=(
+        "list",
+        "list vm1/image1 --pool-location :/srv/pool",
+        "list --at store:/srv/pool --json",
+    ),
     configure=_configure,
     run=_run,
 )

@@ -100,15 +100,21 @@ def _as_dict(state: str, dry: bool, outcome: "Outcome") -> dict[str, Any]:
 
 FETCH = Command(
     name="fetch",
-    help="Copy a state and all that it stands on from the first pool that has it to the cache",
-    example="fetch vm1/image1/install --pool-location :/srv/pool",
+    help="Copy a state and what it stands on from a pool to the cache",
+    examples=(
+        "fetch vm1/image1/install --pool-location :/srv/pool",
+        "fetch vm1/running --pool-location store:/srv/pool --dry-run",
+    ),
     configure=_configure,
     run=functools.partial(_run, down=True),
 )
 PUBLISH = Command(
     name="publish",
-    help="Copy a state and all that it stands on from the cache to all pools",
-    example="publish vm1/image1/install --pool-location ':/srv/pool :/mnt/pool'",
+    help="Copy a state and what it stands on from the cache to all pools",
+    examples=(
+        "publish vm1/image1/install --pool-location ':/srv/pool :/mnt/pool'",
+        "publish vm1/image1/install --dry-run --json",
+    ),
     configure=_configure,
     run=functools.partial(_run, down=False),
 )

@@ -94,8 +94,12 @@ def _as_dict(prepared: "Prepared") -> dict[str, Any]:
 
 PLAN = Command(
     name="plan",
-    help="Print which tests 'avocado pool run' would run, reuse or leave out, and why",
-    example="plan --vt-config tests.cfg only=customize",
+    help="Print which tests 'run' would run, reuse or leave out, and why",
+    examples=(
+        "plan --vt-config tests.cfg only=customize",
+        "plan --vt-config tests.cfg setup=update from_state=install",
+        "plan --vt-config tests.cfg --json",
+    ),
     configure=_configure,
     run=_run,
 )

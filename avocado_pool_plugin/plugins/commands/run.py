@@ -21,8 +21,12 @@ def _run(config: Mapping[str, Any]) -> int:
 
 RUN = Command(
     name="run",
-    help="Run tests as a graph: states that are missing are made first, others are reused",
-    example="run --vt-config tests.cfg only=customize..vm1 --max-parallel-tasks 2",
+    help="Run tests as a graph: make states that are missing first",
+    examples=(
+        "run --vt-config tests.cfg only=customize..vm1 --max-parallel-tasks 2",
+        "run --vt-config tests.cfg replay=latest",
+        "run --vt-config tests.cfg setup=collect,run vms=vm1",
+    ),
     configure=_configure,
     run=_run,
 )

@@ -82,7 +82,10 @@ def _makers(graph: "Graph", state: State) -> Iterator[str]:
 WHY = Command(
     name="why",
     help="Tell where a state is, how it was made, and what changed since",
-    example="why vm1/image1/customize --vt-config tests.cfg",
+    examples=(
+        "why vm1/image1/customize --vt-config tests.cfg",
+        "why vm1/running --vt-config tests.cfg only=vm1",
+    ),
     configure=_configure,
     run=_run,
 )

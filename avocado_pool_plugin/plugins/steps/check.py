@@ -1,6 +1,7 @@
 """The step ``check``: which states that somebody asks for exist, and where."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin.core.names import ROOTS, State
@@ -13,8 +14,37 @@ if TYPE_CHECKING:
     from avocado_pool_plugin.plugins.steps.context import Context
 
 _ASKS = "check_state"
-#: A row of the table, and whether its state is missing.
-_Row = tuple[list[str], bool]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """
+    What is known of a state.
+
+    :param object: whose state, such as ``vm1/image1``
+    :param state: its name
+    :param exists: whether it can be had
+    :param where: the places that have it
+    :param problem: why it can't be had, or what is to be said of it
+    :param needed: whether nobody gets along without it
+    """
+
+    object: str
+    state: str
+    exists: bool
+    where: tuple[str, ...] = ()
+    problem: str = ""
+    needed: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for programs, without those that have nothing to tell."""
+        found = {"object": self.object, "state": self.state, "exists": self.exists}
+        more = {"where": list(self.where), "problem": self.problem}
+        return {
+            **found,
+            "needed": self.needed,
+            **{key: value for key, value in more.items() if value},
+        }
 
 
 def check(context: "Context") -> int:
@@ -23,6 +53,27 @@ def check(context: "Context") -> int:
 
     :return: 1 if one does not exist, or can't be used
     """
+    found = look(context)
+    rows = [
+        [f"{one.object}/{one.state}", ", ".join(one.where) or _elsewhere(one), one.problem]
+        for one in found
+    ]
+    print_table(("state", "where", "problem"), rows)
+    return status(found)
+
+
+def status(found: Iterable[Checked]) -> int:
+    """Return the exit status: whether one is missing that is needed."""
+    return FAILED if any(one.needed and not one.exists for one in found) else FINE
+
+
+def _elsewhere(one: Checked) -> str:
+    """Return what is told of the place of an image, which is its own."""
+    return "exists" if one.exists else ""
+
+
+def look(context: "Context") -> Sequence[Checked]:
+    """Return what is known of the states that :func:`check` is about."""
     from avocado_pool_plugin.graph.exists import Finder
     from avocado_pool_plugin.graph.read import node_of
 
@@ -33,9 +84,7 @@ def check(context: "Context") -> int:
     known = {**context.readings(context.whole()), **selected}
     finder = Finder.of([*known.values(), *asked])
     with warnings_shown():
-        rows = [*_states(finder, [*selected.values(), *asked]), *_roots(objects)]
-    print_table(("state", "where", "problem"), [cells for cells, _ in rows])
-    return FAILED if any(missing for _, missing in rows) else FINE
+        return [*_states(finder, [*selected.values(), *asked]), *_roots(objects)]
 
 
 def _asked(context: "Context") -> list[Any]:
@@ -52,26 +101,27 @@ def _asked(context: "Context") -> list[Any]:
     return objects
 
 
-def _states(finder: "Finder", readings: Iterable["Reading"]) -> Iterator[_Row]:
+def _states(finder: "Finder", readings: Iterable["Reading"]) -> Iterator[Checked]:
     wanted: dict[State, bool] = {}
     for reading in readings:
         for want in reading.node.gets:
             wanted[want.state] = wanted.get(want.state, True) and want.optional
     for state, optional in wanted.items():
         found = finder(state)
-        good = [place.where for place in finder.places(state) if not place.problem]
-        where = ", ".join(good) or (found.where if found.good else "")
+        good = tuple(place.where for place in finder.places(state) if not place.problem)
+        where = good or ((found.where,) if found.good and found.where else ())
         problem = found.note if found.good else found.problem or "does not exist"
-        yield [show_state(state), where, problem], not (found.good or optional)
+        owner = show_state(state).rpartition("/")[0]
+        yield Checked(owner, state.name, bool(found.good), where, problem, not optional)
 
 
-def _roots(objects: Iterable[Any]) -> Iterator[_Row]:
+def _roots(objects: Iterable[Any]) -> Iterator[Checked]:
     """Yield what is known of images that are asked for as such."""
     from avocado_pool_plugin.states.images import object_id
     from avocado_pool_plugin.states.setup import BACKENDS, stateful_objects
 
     for own in (one for params in objects for one in stateful_objects(params)):
         if own.get("get_state") in ROOTS:
-            there = BACKENDS[own["states"]].check_root(own)
-            name = f"{object_id(own)}/{own['images']}/{own['get_state']}"
-            yield [name, "exists" if there else "", "" if there else "does not exist"], not there
+            there = bool(BACKENDS[own["states"]].check_root(own))
+            owner, problem = f"{object_id(own)}/{own['images']}", "" if there else "does not exist"
+            yield Checked(owner, own["get_state"], there, problem=problem)

@@ -108,7 +108,9 @@ def _with_each(context: "Context", verb: str, do: Callable[[Any], None], found: 
         context.say("dry run, %s of %s is left out", verb, ", ".join(map(title, found)))
         return FINE
     try:
-        with _shown(), reporting(bars.reporter(LOG_UI)):
+        machine = bool(context.config.get("stdout_claimed_by"))
+        level = logging.WARNING if machine else logging.INFO
+        with _shown(level), reporting(bars.reporter(None if machine else LOG_UI)):
             for params in found:
                 do(params)
     except TestBaseException as error:
@@ -118,14 +120,14 @@ def _with_each(context: "Context", verb: str, do: Callable[[Any], None], found: 
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[None]:
-    """Show the user what is done with states."""
+def _shown(least: int) -> Iterator[None]:
+    """Show the user what is done with states, as far as it is as important as a level of logs."""
 
     class ToUser(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             LOG_UI.log(record.levelno, "%s", record.getMessage())
 
-    handler, level = ToUser(logging.INFO), _LOG.level
+    handler, level = ToUser(least), _LOG.level
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.INFO)
     try:

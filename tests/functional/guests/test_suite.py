@@ -69,8 +69,8 @@ def test_each_event_has_a_line_with_bytes_and_seconds(job: Job) -> None:
 
 def test_summary_line_ends_the_job(job: Job) -> None:
     line = next(line for line in job.output.splitlines() if line.startswith("POOL"))
-    assert "4 got" in line and "2 set" in line and "published" in line
-    assert "error" not in line
+    assert "4 got (4 hits)" in line and "2 set" in line and "published" in line
+    assert "error" not in line and line.endswith(f", {job.results['pool']['seconds']:.1f} s")
 
 
 def test_working_images_are_removed_as_the_defaults_of_avocado_vt_say(
@@ -89,6 +89,7 @@ def test_worker_elsewhere_starts_from_the_same_states(job: Job, pool: Path) -> N
     third = other.run("consumer_a").passed()
     assert [e["verb"] for e in third.events("consumer_a")] == ["got"]
     assert before == {p: p.stat().st_ino for p in other.cache.rglob("*.qcow2")}
+    assert [job.results["pool"]["misses"] for job in (second, third)] == [1, 0]
 
 
 def test_states_of_running_vms_are_memory_and_all_images(running: Job, pool: Path) -> None:
@@ -106,6 +107,10 @@ def test_running_vms_go_on_elsewhere_each_from_its_own_state(running: Job, pool:
     other = Worker(pool.parent / "going-on", pool)
     second = other.run("two_vms").passed()
     got = [event for event in second.events("two_vms") if event["verb"] == "got"]
+    assert [event["hit"] for event in got] == [False] * 5, "all had to be fetched"
+    numbers = second.results["pool"]
+    assert (numbers["hits"], numbers["misses"]) == (0, 5)
+    assert 0 < numbers["seconds"] < second.test("two_vms")["time_elapsed"]
     assert {(event["object"], event["state"]) for event in got} == {
         *(("vm1", "ready"), ("vm1/image1", "ready")),
         *((name, "two_disks") for name in ("vm2", "vm2/image1", "vm2/image2")),
