@@ -43,12 +43,14 @@ bench: guest  ## measure copies, pools here and there, vms, graph runs beside ot
 	@$(IN_VENV) $(BIN)/python benchmarks/graph.py
 	@$(IN_VENV) $(BIN)/python benchmarks/vm.py
 	@$(IN_VENV) $(BIN)/python benchmarks/remote.py
+	@$(IN_VENV) $(BIN)/python benchmarks/upkeep.py
 
 bench-check: guest  ## the same with few runs; fails where a ratio is far off
 	@$(IN_VENV) $(BIN)/python benchmarks/local.py --check
 	@$(IN_VENV) $(BIN)/python benchmarks/graph.py --check
 	@$(IN_VENV) $(BIN)/python benchmarks/vm.py --check
 	@$(IN_VENV) $(BIN)/python benchmarks/remote.py --check
+	@$(IN_VENV) $(BIN)/python benchmarks/upkeep.py --check
 
 clean:  ## remove the virtual environment, everything built, all caches
 	@rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
