@@ -39,12 +39,16 @@ class LinkStore(LocalStore):
         return Moved("linked", os.path.getsize(path), time.monotonic() - started)
 
     def note_link(self, path: str, local: str) -> None:
-        """Note in the pool that a symlink leads to its file, if one does and nobody noted it."""
-        if not os.path.islink(local) or users.registered(path, local):
+        """Note in the pool that a symlink leads to its file, if one does."""
+        if not os.path.islink(local):
             return
-        known = knowledge.peek(path, self.seen_dir)
+
+        def generation() -> str:
+            known = knowledge.peek(path, self.seen_dir)
+            return known.info.generation if known else ""
+
         try:
-            users.register(path, local, known.info.generation if known else "")
+            users.register_link(path, local, generation)
         except (OSError, PoolError) as error:
             LOG.debug("that %s leads to %s can't be noted: %s", local, path, error)
 

@@ -11,7 +11,9 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable
@@ -21,6 +23,9 @@ LOG = logging.getLogger("avocado." + __name__)
 
 #: Stands for a file that is not there, or an overlay that was never seen empty.
 _NOTHING = (0, 0, 0)
+#: A symlink of another host can't be looked at. It counts for so many seconds after it was noted,
+#: and is noted anew by who uses it after this many.
+_FORGOTTEN, _RENEWED = 30 * 24 * 3600.0, 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class User:
     :param made_as: inode, size in bytes and mtime in nanoseconds of the overlay, fresh and empty;
         zeros if it never was
     :param reads_on: generation that is about to replace the state and reads the same under it
+    :param link: whether it is a symlink in a cache, to a state of a pool; hosts may share that
     """
 
     path: str
@@ -45,6 +51,7 @@ class User:
     generation: str
     made_as: tuple[int, int, int]
     reads_on: str = ""
+    link: bool = False
 
     @property
     def untouched(self) -> bool:
@@ -55,15 +62,28 @@ class User:
     @property
     def open(self) -> bool:
         """Whether a QEMU of this host has it open; a symlink is none, but the state itself."""
-        return not os.path.islink(self.path) and in_use(self.path)
+        return not self.link and in_use(self.path)
+
+    def counts(self, host: str, look: Callable[[], bool]) -> bool:
+        """
+        Tell whether it still stands on its state, as far as that can be known.
+
+        :param host: where it can be looked at from
+        :param look: looks at what is at its path there
+        """
+        if self.link and self.host != host:
+            return time.time() - self.since < _FORGOTTEN
+        return look()
 
     def __str__(self) -> str:
-        kind = "symlink" if os.path.islink(self.path) else "overlay"
+        kind = "symlink" if self.link else "overlay"
         return f"{kind} {self.path} (host {self.host}, process {self.pid})"
 
 
-def _entry(state: str, overlay: str) -> str:
-    key = hashlib.sha256(os.fsencode(os.path.abspath(overlay))).hexdigest()[:32]
+def _entry(state: str, overlay: str, host: str = "") -> str:
+    """Return where something is noted; of symlinks, as caches have the same path on many hosts."""
+    path = f"{host}:{os.path.abspath(overlay)}" if host else os.path.abspath(overlay)
+    key = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
     return os.path.join(layout.users_dir(state), f"{key}.json")
 
 
@@ -77,7 +97,7 @@ def _made_as(path: str) -> tuple[int, int, int]:
 
 def register(state: str, overlay: str, generation: str, fresh: str | None = None) -> None:
     """
-    Note that a working overlay stands on a state, or that a symlink leads to it.
+    Note that a working overlay stands on a state.
 
     :param generation: of the state
     :param fresh: the overlay's file while nothing was written on it, None if something was
@@ -86,6 +106,19 @@ def register(state: str, overlay: str, generation: str, fresh: str | None = None
     made_as = _made_as(fresh) if fresh else _NOTHING
     host, now = socket.gethostname(), time.time()
     _write(state, User(path, host, os.getpid(), now, generation, made_as))
+
+
+def register_link(state: str, link: str, generation: Callable[[], str]) -> None:
+    """
+    Note that a symlink of this host leads to a state, unless that was noted of late.
+
+    :param generation: tells that of the state
+    """
+    host, now = socket.gethostname(), time.time()
+    noted = _load(_entry(state, link, host))
+    if noted is None or now - noted.since > _RENEWED:
+        path = os.path.abspath(link)
+        _write(state, User(path, host, os.getpid(), now, generation(), _NOTHING, link=True))
 
 
 def expect(state: str, overlay: str, generation: str) -> None:
@@ -97,7 +130,7 @@ def expect(state: str, overlay: str, generation: str) -> None:
 
 def _write(state: str, user: User) -> None:
     durable.make_meta(state, fsync=False)
-    entry = _entry(state, user.path)
+    entry = _entry(state, user.path, user.host if user.link else "")
     durable.make_like_parent(os.path.dirname(entry), fsync=False)
     durable.write_whole(entry, json.dumps(asdict(user)).encode(), fsync=False)
 
@@ -116,14 +149,16 @@ def users_of(state: str, but: str | None = None) -> list[User]:
     """
     Return the registered overlays and symlinks that exist and still stand on a state.
 
+    What is of no more use is forgotten, a symlink of another host when it was not used for long.
+
     :param but: an overlay that does not count: the one that the caller is about to replace
     """
-    directory = layout.users_dir(state)
+    directory, host = layout.users_dir(state), socket.gethostname()
     found = []
     for name in _list(directory):
         entry = os.path.join(directory, name)
         user = _load(entry)
-        if user is None or not stands_on(user.path, state):
+        if user is None or not user.counts(host, partial(stands_on, user.path, state)):
             with contextlib.suppress(OSError):
                 durable.unlink(entry)
         elif but is None or user.path != os.path.abspath(but):

@@ -56,6 +56,11 @@ class Reader:
         return self._talk.usable
 
     @property
+    def host(self) -> str:
+        """What the host calls itself."""
+        return self._talk.host
+
+    @property
     def pid(self) -> int:
         """The shell's process over there."""
         return self._talk.pid

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import partial
 
 from avocado_pool_plugin.core import records, users
 from avocado_pool_plugin.core.errors import ImageRefused
@@ -48,7 +49,11 @@ class FarShelf:
         """See ``dependents.Shelf``; an overlay of a third host can't be looked at."""
         noted = (users.decode(text) for _, text in self._look.users.get(path, ()))
         state = self._of(path)
-        return [user for user in noted if user and self._is_on(user.path, state)]
+        return [
+            user
+            for user in noted
+            if user and user.counts(self._shell.host, partial(self._is_on, user.path, state))
+        ]
 
     def open_overlay(self, user: User) -> bool:
         """See ``dependents.Shelf``."""

@@ -1,8 +1,10 @@
 """What only who takes over a place, or looks who is in it, has to do with its files."""
 
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from avocado_pool_plugin.core import dependents, durable, knowledge, users
@@ -158,7 +160,12 @@ class LocalHands:
 
     def standing(self, path: str, noted: Iterable[User]) -> Mapping[str, bool]:
         """See :class:`Hands`."""
-        return {user.path: user.open for user in noted if users.stands_on(user.path, path)}
+        host = socket.gethostname()
+        return {
+            user.path: user.open
+            for user in noted
+            if user.counts(host, partial(users.stands_on, user.path, path))
+        }
 
 
 def _writable(path: str) -> tuple[int, int | None]:
