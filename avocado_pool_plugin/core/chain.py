@@ -1,5 +1,6 @@
 """Which state a state stands on, as its header says, and whether the chain holds together."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, ParentCha
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, state_name
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, read_header
-from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.core.records import FileInfo, Stamp
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,18 @@ def states_in(directory: str) -> list[str]:
 def children_of(directory: str, name: str) -> Iterator[str]:
     """Yield the states in a directory that stand directly on a state."""
     for other in states_in(directory):
+        path = state_file(directory, other)
         try:
-            if other != name and backing_of(state_file(directory, other)).state == name:
+            if other != name and _parent_as(path, Stamp.of(os.stat(path))) == name:
                 yield other
         except (FileNotFoundError, ImageRefused):
             continue  # gone meanwhile, or nothing that could stand on a state
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _parent_as(path: str, _stamp: Stamp) -> str:
+    """Return the parent of a state's file; read once for each stamp, as many ask for all."""
+    return backing_of(path).state
 
 
 def leads_away(path: str) -> bool:

@@ -105,7 +105,8 @@ def typed_failures(path: str) -> Iterator[None]:
         if isinstance(error, PoolError):
             raise
         raise no_use(error)(
-            f"{path} can't be used: {error}; check that all file systems are mounted and sound"
+            f"{path} can't be used: {error.strerror or error}; check that all file systems are "
+            f"mounted, sound and writable"
         ) from error
 
 
@@ -217,7 +218,13 @@ def clock(directory: str) -> int:
     granularity, and for a network file system it is the server's.
     """
     probe = os.path.join(directory, f".clock-{new_token()}.tmp")
-    fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.utime(directory)  # takes no room
+        return os.stat(directory).st_ctime_ns
     try:
         return os.fstat(fd).st_ctime_ns
     finally:

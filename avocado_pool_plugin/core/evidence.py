@@ -91,6 +91,8 @@ def match(digest: str, stamp: Stamp, evidence: Evidence) -> tuple[Record | None,
         there is none at all, or only of writers that died before their file was in place
     """
     seen = evidence.seen()
+    # looked for before the candidates: one that another reader writes meanwhile is no evidence
+    recorded = evidence.record() is not None
     # first the one of this very file: two may hold the same content
     candidates = sorted(
         evidence.candidates(), key=lambda record: not record.made_as.same_file(stamp)
@@ -99,7 +101,7 @@ def match(digest: str, stamp: Stamp, evidence: Evidence) -> tuple[Record | None,
         if _true_to(record, digest, stamp, seen):
             return record, True
     ours = any(record.made_as.inode == stamp.inode for record in candidates)
-    return None, ours or evidence.record() is not None
+    return None, ours or recorded
 
 
 def _true_to(record: Record, digest: str, stamp: Stamp, seen: list[Seen]) -> bool:

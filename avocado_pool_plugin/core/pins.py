@@ -82,7 +82,7 @@ class Held:
         self._path = os.path.join(layout.pins_dir(root), f"{durable.new_token()}.json")
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._made = False
+        self._made = self._over = False
 
     def add(self, files: Iterable[str]) -> None:
         """Pin more files: paths relative to the cache or pool."""
@@ -115,9 +115,13 @@ class Held:
                 LOG.debug("nothing can be pinned in %s: %s", self._root, error)
 
     def beat(self) -> None:
-        """Keep the pin live; one that is gone is made again."""
+        """
+        Keep the pin live; one that is gone is made again.
+
+        So is one that could not be made, as when the disk was full.
+        """
         with self._lock:
-            if not self._made:
+            if self._over:
                 return
             try:
                 os.utime(self._path)
@@ -129,6 +133,7 @@ class Held:
         if self._pid != os.getpid():
             return
         with self._lock:
+            self._over = True
             if self._made:
                 self._made = False
                 with contextlib.suppress(OSError):
@@ -208,8 +213,9 @@ def _clock(directory: str) -> float:
 def _read(path: str, now: float) -> Pin | None:
     """Return a pin if it is live."""
     try:
-        touched = os.stat(path).st_mtime
         with open(path, "rb") as file:
+            # of the open file: a network file system asks its server then
+            touched = os.fstat(file.fileno()).st_mtime
             pin = decode(file.read()) if path.endswith(".json") else None
     except FileNotFoundError:
         return None  # its holder is done

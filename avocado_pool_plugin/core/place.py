@@ -123,8 +123,9 @@ def commit(path: str, record: Record, pending: str, fsync: bool) -> None:
         return
     records.write_record(path, replace(record, stamp=stamp), fsync)
     others = [name for name in records.pending_names(path) if name != pending]
-    if others and _is(path, record):
-        # one of them may still write its record over ours: ours has to stay findable
+    if others:
+        # one of them may still write its record over ours, or ours went over its record just now:
+        # ours has to stay findable, and so that it sees others, also if its file is there by now
         _drop_stale(others)
         return
     durable.unlink(pending)

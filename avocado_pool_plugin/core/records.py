@@ -9,7 +9,6 @@ with several writers and no lock (docs/decisions/0002-records-and-knowledge.md).
 What readers find out is kept apart from records, see seen.py.
 """
 
-import glob
 import json
 import logging
 import os
@@ -230,11 +229,15 @@ def read_candidates(path: str) -> list[Record]:
 
 def pending_names(path: str) -> list[str]:
     """Return the names of records of writers of a file that did not commit."""
-    prefix = layout.pending_prefix(path)
+    directory, prefix = os.path.split(layout.pending_prefix(path))
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
     return sorted(
-        name
-        for name in glob.glob(glob.escape(prefix) + "*")
-        if durable.is_token(name.removeprefix(prefix))
+        os.path.join(directory, name)
+        for name in names
+        if name.startswith(prefix) and durable.is_token(name.removeprefix(prefix))
     )
 
 

@@ -51,7 +51,8 @@ def throw(path: str, fsync: bool = True) -> str:
         return path
     target = _target(path)
     os.rename(path, target)
-    _keep_record(path, target)
+    # nothing else tells what it contains once the record beside its place is gone
+    _keep_record(path, target, fsync)
     forget(path)
     if fsync:
         durable.sync_dir(os.path.dirname(path))
@@ -68,31 +69,47 @@ def forget(path: str) -> None:
 def _target(path: str) -> str:
     durable.make_meta(path, fsync=False)
     directory = durable.make_like_parent(layout.trash_dir(path), fsync=False)
-    _empty(directory)
-    return os.path.join(directory, name_of(path))
+    now = _clock(os.path.dirname(directory))
+    _empty(directory, now)
+    return os.path.join(directory, name_of(path, now))
 
 
-def name_of(path: str) -> str:
-    """Return what a file is called in the trash: when it was thrown away comes first."""
-    return f"{int(time.time())}-{durable.new_token()}-{os.path.basename(path)}"
+def _clock(directory: str) -> float:
+    """Return the time by which all who share a directory throw away, whatever their clocks say."""
+    try:
+        return durable.clock(directory) / 1e9
+    except OSError:
+        return time.time()
 
 
-def _keep_record(path: str, target: str) -> None:
+def name_of(path: str, now: float | None = None) -> str:
+    """
+    Return what a file is called in the trash: when it was thrown away comes first.
+
+    :param now: in seconds since 1970; default: by this host's clock
+    """
+    seconds = int(time.time() if now is None else now)
+    return f"{seconds}-{durable.new_token()}-{os.path.basename(path)}"
+
+
+def _keep_record(path: str, target: str, fsync: bool = False) -> None:
     """Copy the record of a file, be it one whose writer was killed before it committed."""
     with contextlib.suppress(OSError, PoolError):
         stamp, committed = Stamp.of(os.stat(target)), records.read_record(path)
         if committed is None or not committed.made_as.same_file(stamp):
             for record in records.read_pending(path):
                 if record.made_as.same_file(stamp):
-                    durable.write_whole(target + ".json", records.encode(record), fsync=False)
+                    durable.write_whole(target + ".json", records.encode(record), fsync)
                     return
-        shutil.copyfile(layout.record_path(path), target + ".json")
+        text = records.read_small(layout.record_path(path))
+        if text is not None:
+            durable.write_whole(target + ".json", text, fsync)
 
 
-def _empty(directory: str) -> None:
+def _empty(directory: str, now: float) -> None:
     """Remove what has been in the trash for long enough; entries begin with their time."""
     for name in os.listdir(directory):
         thrown = name.partition("-")[0]
-        if thrown.isdigit() and time.time() - int(thrown) > KEEP:
+        if thrown.isdigit() and now - int(thrown) > KEEP:
             LOG.info("removing %s from the trash in %s for good", name, directory)
             durable.unlink(os.path.join(directory, name))

@@ -91,6 +91,31 @@ pool_trash() {
     [ -z "$pool_thrown" ] || eval "rm -f -- $pool_thrown"
 }
 
+# Copy the record of what became KEPT, be it one whose writer was killed before it committed: KEPT
+pool_keep() {
+    pool_stamp "$1" || return
+    set -- "$1" $pool_file
+    set +f
+    set -- "$@" "$pool_base.json" "$pool_base".next-$pool_16
+    set -f
+    pool_k=$1 pool_i=$2 pool_m=$4
+    shift 4
+    for pool_p in "$@"; do
+        [ -f "$pool_p" ] && pool_x=$(cat -- "$pool_p") || continue
+        case $pool_x in
+        *"\"inode\": $pool_i"[!0-9]*) ;;
+        *) continue ;;
+        esac
+        case $pool_x in
+        *"\"mtime_ns\": $pool_m"[!0-9]*)
+            cp -- "$pool_p" "$pool_k.json"
+            return
+            ;;
+        esac
+    done
+    [ ! -f "$pool_base.json" ] || cp -- "$pool_base.json" "$pool_k.json"
+}
+
 # Throw a file away, with all that is known about it: PATH KEPT OLDEST FSYNC
 pool_remove() {
     if [ -L "$1" ]; then
@@ -103,7 +128,9 @@ pool_remove() {
     }
     pool_trash "$2" "$3" && mv -fT -- "$1" "$2" || return
     pool_base=${1%/*}/.pool/${1##*/}
-    [ ! -f "$pool_base.json" ] || cp -- "$pool_base.json" "$2.json"
+    pool_keep "$2"
+    # nothing else tells what it contains once the record beside its place is gone
+    [ "$4" != yes ] || [ ! -f "$2.json" ] || sync -- "$2.json" || return
     pool_d=${1%/*} pool_sync=$4
     set +f
     set -- "$pool_base".next-$pool_16
@@ -211,8 +238,8 @@ pool_supersede() {
     mv -fT -- "$pool_part" "$pool_path" || return
     if [ "$pool_s" = lost ]; then
         printf '+unkept\n'
-    elif [ -f "$pool_base.json" ]; then
-        cp -- "$pool_base.json" "$pool_kept.json"
+    else
+        pool_keep "$pool_kept"
     fi
     [ -z "$1" ] || rm -f -- "$pool_loose"
 }
@@ -252,9 +279,10 @@ pool_settle() {
     set +f
     set -- "$pool_base".next-$pool_16
     set -f
-    if [ $# -gt 1 ] && pool_stamp "$pool_path" && [ "$pool_file" = "$pool_same" ]; then
-        # one of them may still write its record over ours: ours has to stay findable
-        pool_stale "$@"
+    if [ $# -gt 1 ]; then
+        # one of them may still write its record over ours, or ours went over its record just now:
+        # ours has to stay findable, and so that it sees others, also if its file is there by now
+        pool_stamp "$pool_path" && pool_stale "$@"
         pool_mine=$pool_probe
     fi
     rm -f -- "$pool_probe" "$pool_mine"

@@ -18,7 +18,13 @@ pool_linked() {
 # Tell what a file system stamps on changes now: DIRECTORY
 pool_clock() {
     pool_x=$1/.pool/.clock-$pool_token.tmp
-    printf x >"$pool_x" && stat --printf "$pool_status" -- "$pool_x" && rm -f -- "$pool_x"
+    if { printf x >"$pool_x"; } 2>/dev/null; then
+        stat --printf "$pool_status" -- "$pool_x" && rm -f -- "$pool_x"
+        return
+    fi
+    # the disk may be full, and this takes no room
+    rm -f -- "$pool_x"
+    touch -c -- "$1/.pool" && stat --printf "$pool_status" -- "$1/.pool"
 }
 
 # Print the starts of files: BYTES FILE...

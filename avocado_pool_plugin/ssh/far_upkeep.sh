@@ -21,6 +21,11 @@ pool_survey() {
     pool_top=$pool_full
 }
 
+# Tell whether there is a directory: ROOT
+pool_exists() {
+    [ ! -d "$1" ] || printf '+exists yes\n'
+}
+
 # Complain of directories that can't be listed: ROOT BELOW
 pool_open() {
     ls -U -- "$1/." >/dev/null || {

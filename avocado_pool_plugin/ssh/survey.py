@@ -30,6 +30,11 @@ def survey(shell: Shell, root: str, below: str, what: str) -> tuple[dict[str, Lo
     return looks, [*answer.all("symlink"), *cut]
 
 
+def exists(shell: Shell, root: str) -> bool:
+    """Tell whether there is such a directory."""
+    return bool(shell.ask(_SCRIPT, "pool_exists", root).all("exists"))
+
+
 def notes(shell: Shell, root: str, below: str = "") -> dict[str, Status]:
     """
     Return all files in the directories of ours in a pool, by path.

@@ -12,6 +12,8 @@ from avocado_pool_plugin.upkeep.sites import open_site
 
 LOG = logging.getLogger("avocado." + __name__)
 
+#: Part of the limit that is kept free at least, so that not each fetch looks at all states.
+_SPARE = 0.05
 #: The longest that another process is waited for that makes room at this moment, in seconds.
 _LONGEST = 60.0
 
@@ -48,14 +50,17 @@ def _collect(cache: str, room: int, planned: Plan, params: Mapping[str, str]) ->
     with act.alone(site, min(site.policy.timeout, _LONGEST)):
         if size.measure(cache) <= room:
             return  # another one made it meanwhile
-        outcome = act.collect(site, act.decide(site, room, own), own)
+        limit = room + planned.size
+        # more than this fetch needs, if it needs little, for the sake of the next ones
+        target = limit - max(planned.size, int(limit * _SPARE))
+        outcome = act.collect(site, act.decide(site, target, own), own)
     LOG.info("%d MiB of cache %s got free for a fetch", outcome.freed >> 20, cache)
-    if not outcome.reached:
+    if outcome.after > room:
         LOG.warning(
             "cache %s takes %.1f MiB and is to get %.1f MiB more, which passes cache_limit "
             "(%.1f MiB): nothing more can go now, see 'avocado pool gc --at cache --dry-run'",
             cache,
-            *_mib(outcome.after, planned.size, room + planned.size),
+            *_mib(outcome.after, planned.size, limit),
         )
 
 

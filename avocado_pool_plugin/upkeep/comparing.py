@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from avocado_pool_plugin.core.errors import FileCorrupt, ImageRefused
 from avocado_pool_plugin.core.evidence import ADOPTED, Peek
+from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.core.progress import reported
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.upkeep.site import Item, Site
@@ -101,11 +102,13 @@ class Difference:
     """
     A state in two places.
 
+    :param state: which
     :param title: what users call it
     :param kind: ``ONLY_HERE``, ``ONLY_THERE``, ``DIFFERENT``, ``EQUAL`` or ``UNKNOWN``
     :param reason: what told so
     """
 
+    state: State | None
     title: str
     kind: str
     reason: str = ""
@@ -129,12 +132,13 @@ def differences(here: Stock, there: Stock, read: Read | None = None) -> list[Dif
         if one is None or two is None:
             item = one or two
             assert item is not None
-            found.append(Difference(item.title, ONLY_THERE if one is None else ONLY_HERE))
+            kind = ONLY_THERE if one is None else ONLY_HERE
+            found.append(Difference(item.state, item.title, kind))
             continue
         verdict = compare(one, two, here.host == there.host)
         if verdict.kind == UNKNOWN and read is not None and one.entry.stamp and two.entry.stamp:
             verdict = read(one, two)
-        found.append(Difference(one.title, verdict.kind, verdict.reason))
+        found.append(Difference(one.state, one.title, verdict.kind, verdict.reason))
     return found
 
 

@@ -7,6 +7,9 @@ from avocado_pool_plugin.upkeep.leftovers import leftovers
 from avocado_pool_plugin.upkeep.site import Entry, Site
 from avocado_pool_plugin.upkeep.trashcan import Thrown
 
+#: Seconds for which a record may be there before its file is, which is put there just now.
+_YOUNG = 3600.0
+
 
 @dataclass(frozen=True)
 class Emptying:
@@ -37,9 +40,12 @@ class Emptying:
             for one in trashcan.contents(site, notes)
             if now - one.thrown_at >= age and (quarantine or not one.quarantined)
         ]
-        return cls(
-            tuple(thrown), tuple(leftovers(site, notes, now)), tuple(trashcan.orphans(notes))
+        orphans = (
+            one
+            for one in trashcan.orphans(notes)
+            if one.stamp and now - one.stamp.mtime_ns / 1e9 > _YOUNG
         )
+        return cls(tuple(thrown), tuple(leftovers(site, notes, now)), tuple(orphans))
 
     def __bool__(self) -> bool:
         return bool(self.thrown or self.leftovers)

@@ -61,6 +61,10 @@ class LocalSite:
         """See :class:`Site`."""
         return path
 
+    def exists(self) -> bool:
+        """See :class:`Site`."""
+        return os.path.isdir(self.root)
+
     def items(self, below: str = "", known: bool = False) -> list[Item]:
         """See :class:`Site`."""
         found = (self._item(file, known) for file in self._files(below))
@@ -246,6 +250,9 @@ class LocalSite:
 
     def clock(self) -> float:
         """See :class:`Site`; this host's clock if nothing can be written there."""
+        if not self.exists():
+            # who only looks makes no directory
+            return time.time()
         with contextlib.suppress(OSError, PoolUnreachable):
             meta = durable.make_meta(os.path.join(self.root, "x"), fsync=False)
             return durable.clock(meta) / 1e9

@@ -1,16 +1,16 @@
 """A file of the trash back in its place."""
 
-import os
 import time
 from dataclasses import dataclass, replace
 
-from avocado_pool_plugin.core import durable, evidence, layout, progress, records, seen
+from avocado_pool_plugin.core import evidence, layout, progress, records, seen
 from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.errors import FileCorrupt, StateMissing, StatePresent
 from avocado_pool_plugin.core.records import Record, Stamp
 from avocado_pool_plugin.core.seen import Seen
+from avocado_pool_plugin.upkeep.returning import put_back
 from avocado_pool_plugin.upkeep.site import Site
-from avocado_pool_plugin.upkeep.trashcan import RECORD, Thrown
+from avocado_pool_plugin.upkeep.trashcan import Thrown
 
 #: Seconds to wait until a change of a file is sure to show, and between two looks.
 _SETTLED, _LOOK = 0.05, 0.005
@@ -41,19 +41,10 @@ def restore(site: Site, thrown: Thrown, *, check: bool = True, over: bool = Fals
     with site.store.lock(thrown.original, site.policy.timeout):
         _require_free(site, thrown)
         _require_there(site, thrown)
-        if record is None:
-            _move(site, thrown)
-            return
-        pending = layout.pending_prefix(thrown.original) + durable.new_token()
-        site.write(pending, records.encode(record))
-        try:
-            _move(site, thrown)
-        except StatePresent:
-            site.drop([pending])
-            raise
-        site.write(layout.record_path(thrown.original), records.encode(record))
-        site.drop([pending, thrown.path + RECORD])
-    if read and read[0].startswith(ALGORITHM):
+        text = records.encode(record) if record else None
+        if not put_back(site, thrown.path, thrown.original, text):
+            raise _taken(site, thrown)
+    if record and read and read[0].startswith(ALGORITHM):
         _note(site, thrown.original, Seen(read[0], record.info.generation, read[1]))
 
 
@@ -68,16 +59,6 @@ def _require_there(site: Site, thrown: Thrown) -> None:
             f"{site.title(thrown.path)} is gone from the trash meanwhile; see 'avocado pool trash "
             f"list'"
         )
-
-
-def _move(site: Site, thrown: Thrown) -> None:
-    if site.move_new(thrown.path, thrown.original):
-        return
-    # it may have been done, and the answer lost with the connection
-    before, stamp = thrown.entry.stamp, _stamp(site, thrown.original)
-    done = before is not None and stamp is not None and stamp.same_file(before)
-    if not done or site.store.has(thrown.path):
-        raise _taken(site, thrown)
 
 
 def _taken(site: Site, thrown: Thrown) -> StatePresent:
@@ -145,15 +126,10 @@ def _note(site: Site, path: str, read: Seen) -> None:
     """
     deadline = time.monotonic() + _SETTLED
     while time.monotonic() < deadline:
-        stamp = _stamp(site, path)
+        stamp = site.eyes.stamps([path]).get(path)
         if stamp is None or read.stamp is None or not stamp.same_file(read.stamp):
             return  # replaced meanwhile
         if site.clock() > stamp.ctime_ns / 1e9:
             site.write(layout.seen_path(path), seen.encode_seen(replace(read, stamp=stamp)))
             return
         time.sleep(_LOOK)
-
-
-def _stamp(site: Site, path: str) -> Stamp | None:
-    below = os.path.relpath(os.path.dirname(path), site.root)
-    return next((item.entry.stamp for item in site.items(below) if item.path == path), None)

@@ -117,6 +117,9 @@ class Site(Protocol):
     def title(self, path: str) -> str:
         """Return a path as users are told it: with its host if that is another one."""
 
+    def exists(self) -> bool:
+        """Tell whether there is such a directory; false also for what is something else."""
+
     def items(self, below: str = "", known: bool = False) -> list[Item]:
         """
         Return all states and root images, sorted by path; none if there is no such directory.

@@ -60,6 +60,12 @@ class FarSite:
         """See :class:`Site`."""
         return self.store.view.title(path)
 
+    def exists(self) -> bool:
+        """See :class:`Site`."""
+        return self._do(
+            f"looking at {self.title(self.root)}", lambda shell: survey.exists(shell, self.root)
+        )
+
     def items(self, below: str = "", known: bool = False) -> list[Item]:
         """See :class:`Site`."""
         what = _KNOWN if known else _BACKING
@@ -208,6 +214,9 @@ class FarSite:
         """See :class:`Site`; this host's clock if nothing can be written there."""
 
         def ask(shell: Shell) -> float:
+            if not survey.exists(shell, self.root):
+                # who only looks makes no directory
+                return time.time()
             with contextlib.suppress(PoolUnreachable, SpaceMissing):
                 shell.prepare(os.path.join(self.root, "x"), fsync=False)
                 return shell.clock(self.root) / 1e9

@@ -29,6 +29,21 @@ def test_a_missing_parent_is_named(pool):
     assert isinstance(caught.value, FileNotFoundError)
 
 
+def test_headers_are_read_once_for_all_who_ask_what_stands_on_what(pool, monkeypatch):
+    chain(pool.image, "base", "install", "customize")
+    read, backing_of = [], chains.backing_of
+    monkeypatch.setattr(chains, "backing_of", lambda path: read.append(path) or backing_of(path))
+    assert list(chains.children_of(str(pool.image), "base")) == ["install"]
+    assert list(chains.children_of(str(pool.image), "install")) == ["customize"]
+    assert sorted(read) == sorted(str(pool.state(n)) for n in ("base", "install", "customize"))
+    # another file of the same name, and one that was changed
+    shutil.copy(pool.state("install"), pool.image / "x")
+    os.replace(pool.image / "x", pool.state("customize"))
+    assert list(chains.children_of(str(pool.image), "base")) == ["customize", "install"]
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", "", pool.state("install"))
+    assert list(chains.children_of(str(pool.image), "base")) == ["customize"]
+
+
 @pytest.mark.parametrize("onto", ["customize", "install", "base"])
 def test_a_circle_ends_in_an_error_that_shows_it(pool, onto):
     chain(pool.image, "base", "install", "customize")

@@ -58,9 +58,10 @@ def test_what_the_first_one_tells_besides_its_text_is_kept():
 
 @pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EIO])
 def test_a_place_that_gives_no_answer_is_a_timeout(number):
-    raised = OSError(number, "no use")
+    raised = OSError(number, "no use", "/x/.0af4.tmp")
     with pytest.raises(PoolUnreachable) as caught, durable.typed_failures("/x"):
         raise raised
     for error in (caught.value, unreachable("/x", raised)):
         assert isinstance(error, TimeoutError) == (number == errno.ETIMEDOUT)
         assert str(error).startswith("/x can't be ") and "no use" in str(error)
+        assert "Errno" not in str(error) and ".tmp" not in str(error)

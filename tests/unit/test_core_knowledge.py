@@ -501,3 +501,29 @@ def test_longest_names_work_everywhere(pool):
         Path(part).write_bytes(b"three")
         place(part, str(path), new_info(5), POLICY)
     assert identify(path).digest == digest_of(path)
+
+
+def test_a_reader_that_records_a_file_first_makes_it_corrupt_for_nobody(pool, monkeypatch):
+    """The other one's record comes when it was just looked for records to compare with."""
+    path = pool.ram("s")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(CONTENT)
+    candidates, read = records.read_candidates, digest.digest_fd
+    steps: list[str] = []
+
+    def reading(*args):
+        steps.append("read")
+        return read(*args)
+
+    def looking(name):
+        found = candidates(name)
+        if steps == ["read"]:
+            steps.append("other")
+            assert identify(path).digest == digest_of(path)
+        return found
+
+    monkeypatch.setattr(knowledge, "digest_fd", reading)
+    monkeypatch.setattr(records, "read_candidates", looking)
+    assert identify(path).digest == digest_of(path)
+    assert steps == ["read", "other", "read"]
+    assert records.read_record(str(path)) is not None

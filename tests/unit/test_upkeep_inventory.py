@@ -160,6 +160,7 @@ def test_differences_name_each_state_once():
         *(item("d", root="/p"), item("e", root="/p")),
         root="/p",
     )
+    assert all(one.state and one.state.name == one.title[-1] for one in differences(here, there))
     found = {one.title: (one.kind, one.reason) for one in differences(here, there)}
     assert found == {
         "vm1/image1/a": ("equal", "digest"),

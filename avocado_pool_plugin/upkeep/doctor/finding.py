@@ -137,7 +137,9 @@ class Round:
             self.findings.append(Finding(self.place, "room", BAD, told, advice))
         elif isinstance(problem, PoolError):
             self._silent = isinstance(problem, HostUnreachable | PoolSilent)
-            self.findings.append(Finding(self.place, check, BAD, str(problem)))
+            # our errors say what is so, and what to do
+            told, _, advice = str(problem).rpartition("; ")
+            self.findings.append(Finding(self.place, check, BAD, told or advice, told and advice))
         else:
             told = f"the probe failed: {_text(problem)}"
             advice = "check that its file system is mounted and sound"

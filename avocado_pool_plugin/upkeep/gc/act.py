@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core import layout, records
 from avocado_pool_plugin.core.dependents import states_on
 from avocado_pool_plugin.core.errors import (
     ImageRefused,
@@ -26,7 +26,9 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.upkeep.gc import pinned
 from avocado_pool_plugin.upkeep.gc.plan import STATE, TRASH, Eviction, Plan, plan
 from avocado_pool_plugin.upkeep.gc.survey import intents_of, survey
+from avocado_pool_plugin.upkeep.returning import loosened, put_back
 from avocado_pool_plugin.upkeep.site import Site
+from avocado_pool_plugin.upkeep.trashcan import RECORD
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -100,6 +102,7 @@ def collect(site: Site, first: Plan, own: Iterable[str] = ()) -> Outcome:
                 break
             facts = survey(site, outcome.refused, collector.kept, needed)
             outcome.plan = plan(facts, outcome.limit)
+            outcome.before = outcome.plan.before + outcome.freed  # others are at work too
     finally:
         collector.purge()
     return outcome
@@ -215,7 +218,8 @@ class _Collector:
             moved = _Moved(path, "", site.read([record]).get(record), size)
             moved.kept = site.evict(path)
             if not moved.kept:
-                return ""  # somebody else removed it
+                # for good, or to put it back: what it stands on waits for a new decision
+                return "is gone from its place, somebody else removes it"
             try:
                 reason = _needed(site, path)
             except ImageRefused as error:
@@ -231,25 +235,29 @@ class _Collector:
         return ""
 
     def _put_back(self, moved: _Moved) -> None:
-        """Move a file back to its place, with its record, which is there first."""
+        """Move a file back to its place, with its record; there may be a new one by now."""
         site, path = self._site, moved.path
-        record = records.decode(moved.record) if moved.record else None
-        text = records.encode(replace(record, stamp=None)) if record else moved.record
-        # beside that of a writer who may have come meanwhile, not in its place
-        pending = layout.pending_prefix(path) + durable.new_token()
+        # the one that went with it is of this very file, whoever wrote others meanwhile
+        beside = moved.kept + RECORD
+        text = site.read([beside]).get(beside) or moved.record
         try:
-            if text:
-                site.write(pending, text)
+            back = put_back(site, moved.kept, path, loosened(text) if text else None)
         except PoolError as error:
-            LOG.warning("the record of %s is lost: %s", site.title(path), error)
-            text = None
-        if not site.move_new(moved.kept, path):
-            site.drop([pending])
-            return  # there is a new one
-        if text:
-            site.write(layout.record_path(path), text)
-        site.drop([pending, *_files(moved)])
-        site.store.used(path)
+            if not is_of_space(error):
+                raise
+            back = self._back_without_room(moved, text)
+        if back:
+            site.store.used(path)
+
+    def _back_without_room(self, moved: _Moved, text: bytes | None) -> bool:
+        """Move a file back, and its record from the trash, which takes no room."""
+        site, record = self._site, layout.record_path(moved.path)
+        known = records.decode(text) if text else None
+        # without a digest it would speak against the file, whose ctime is another one now
+        useful = known and (known.info.digest or known.info.also or known.stamp is None)
+        if not (useful and site.move_new(moved.kept + RECORD, record)):
+            LOG.warning("the record of %s is lost: the disk is full", site.title(moved.path))
+        return put_back(site, moved.kept, moved.path, None)
 
     def purge(self) -> None:
         """Remove from the trash what went there, unless somebody asks for it now."""
@@ -276,4 +284,4 @@ def _needed(site: Site, path: str) -> str:
 
 
 def _files(moved: _Moved) -> tuple[str, str]:
-    return moved.kept, f"{moved.kept}.json"
+    return moved.kept, moved.kept + RECORD

@@ -23,11 +23,16 @@ def among(site: Site, entries: list[Entry]) -> dict[str, str]:
     }
     if not touched:
         return {}
-    found: dict[str, str] = {}
     now = site.clock()
-    for path, text in site.read(touched).items():
-        pin = pins.decode(text)
-        if pin is not None and now - touched[path] <= pin.lease:
+    known = {path: pins.decode(text) for path, text in site.read(touched).items()}
+    read = {path: pin for path, pin in known.items() if pin is not None}
+    if any(now - touched[path] > pin.lease for path, pin in read.items()):
+        # a network file system may have told when they were touched before they were opened
+        again = site.eyes.stamps(read).items()
+        touched.update((path, stamp.mtime_ns / 1e9) for path, stamp in again)
+    found: dict[str, str] = {}
+    for path, pin in read.items():
+        if now - touched[path] <= pin.lease:
             found.update((os.path.join(site.root, file), pin.by) for file in pin.files)
     return found
 

@@ -7,7 +7,7 @@ of a vm goes as a whole. See docs/decisions/0016-eviction.rst.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.upkeep.gc.facts import Facts
@@ -96,25 +96,28 @@ def plan(facts: Facts, limit: int) -> Plan:
     If the limit can't be reached, all goes that can.
     """
     ledger, stock = Ledger(facts), Stock(facts)
+    awaited = {thrown.path: stock.awaited(thrown) for thrown in facts.trash}
     before = ledger.total
     steps: list[Eviction] = []
     if before > limit:
-        for step in _all(facts, stock, ledger):
+        for step in _all(facts, stock, ledger, awaited):
             steps.append(step)
             if ledger.total <= limit:
                 break
         while steps and not steps[-1].size:
             steps.pop()
-    kept = list(_kept(facts, stock))
+    kept = list(_kept(facts, stock, awaited))
     if ledger.total > limit:
         kept += _circles(stock)
     return Plan(limit, before, tuple(steps), tuple(kept))
 
 
-def _all(facts: Facts, stock: Stock, ledger: Ledger) -> Iterator[Eviction]:
+def _all(
+    facts: Facts, stock: Stock, ledger: Ledger, awaited: Mapping[str, str]
+) -> Iterator[Eviction]:
     """Yield all that can go, each when the one before it is gone."""
     yield from _leftovers(facts, ledger)
-    yield from _trash(facts, ledger)
+    yield from _trash(facts, ledger, awaited)
     yield from _states(stock, ledger)
 
 
@@ -128,9 +131,9 @@ def _leftovers(facts: Facts, ledger: Ledger) -> Iterator[Eviction]:
             yield Eviction(LEFTOVER, title, (entry.path,), (size,), idle, why=why)
 
 
-def _trash(facts: Facts, ledger: Ledger) -> Iterator[Eviction]:
+def _trash(facts: Facts, ledger: Ledger, awaited: Mapping[str, str]) -> Iterator[Eviction]:
     for thrown in facts.trash:
-        if not thrown.quarantined:
+        if not thrown.quarantined and not awaited[thrown.path]:
             idle = max(0.0, facts.now - thrown.thrown_at)
             paths = (thrown.path, f"{thrown.path}.json")
             sizes = tuple(map(ledger.remove, paths))
@@ -184,8 +187,8 @@ def _circles(stock: Stock) -> Iterator[Kept]:
             yield Kept(item.title, path, item.entry.allocated, "stands on itself, in a circle")
 
 
-def _kept(facts: Facts, stock: Stock) -> Iterator[Kept]:
-    """Yield all that counts and can't go."""
+def _kept(facts: Facts, stock: Stock, awaited: Mapping[str, str]) -> Iterator[Kept]:
+    """Yield all that counts and can't go; ``awaited``: who needs what is in the trash."""
     for path, reason in sorted(stock.reasons.items()):
         item = stock.items[path]
         # links count nothing
@@ -194,3 +197,5 @@ def _kept(facts: Facts, stock: Stock) -> Iterator[Kept]:
     for thrown in facts.trash:
         if thrown.quarantined:
             yield Kept(thrown.title, thrown.path, thrown.size, "is damaged, and in quarantine")
+        elif who := awaited.get(thrown.path):
+            yield Kept(thrown.title, thrown.path, thrown.size, f"is needed by {who}")

@@ -10,6 +10,7 @@ from avocado_pool_plugin.core.names import VM_SUFFIX
 from avocado_pool_plugin.upkeep.gc import pinned
 from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.site import Item
+from avocado_pool_plugin.upkeep.trashcan import Thrown
 
 #: Seconds for which a state stays after it was made or used: whoever did it may go on with it.
 GRACE = 600.0
@@ -42,6 +43,7 @@ class Stock:
                 self._on[below].add(item.path)
         known = [seconds for item in items if (seconds := _seconds(item))]
         self._typical = statistics.median(known) if known else _REBUILD
+        self._awaiting = dict(self._below_awaited())
         self.reasons: dict[str, str] = {}
         self._find_reasons()
 
@@ -61,7 +63,9 @@ class Stock:
         for below in self._below(self.items.pop(path)):
             self._on[below].discard(path)
             yield below
-            yield from self._on[below]
+            if len(self._on[below]) == 1:
+                # a vm state that is alone on it now takes it along
+                yield from self._on[below]
 
     def idle(self, unit: tuple[Item, ...]) -> float:
         """Return for how many seconds none of some states was used or made."""
@@ -101,13 +105,37 @@ class Stock:
             waiting += [(ram, f"goes with {item.title}, which {reason}") for ram in sorted(whole)]
             waiting += [(below, f"{item.title} stands on it") for below in self._below(item)]
 
+    def awaited(self, thrown: Thrown) -> str:
+        """
+        Return who needs a file of the trash that may be about to come back, empty if it may go.
+
+        Who makes room moves a state there, looks for pins and puts it back if there is one; it may
+        be at that right now where no lock keeps two of them apart.
+        """
+        stamp = thrown.entry.stamp
+        if thrown.original in self.items or stamp is None:
+            return ""
+        if self._facts.now - stamp.ctime_ns / 1e9 > GRACE:
+            return ""
+        return pinned.needs(self._facts.pins, thrown.original)
+
+    def _below_awaited(self) -> Iterator[tuple[str, str]]:
+        """Yield what stands under files of the trash that may come back, with who needs those."""
+        for thrown in self._facts.trash:
+            who = self.awaited(thrown)
+            if who and thrown.record and thrown.state:
+                home = os.path.dirname(thrown.original)
+                yield chain.state_file(home, thrown.record.info.parent), who
+                for image in self._named.get((home, thrown.state.name), []):
+                    yield image, who
+
     def _direct(self, item: Item) -> str:
         """Return why a state can't go whatever stands on it, empty if it can."""
         if item.state is None:
             return "is a root image"
         if item.entry.link:
             return f"is a link to {item.entry.link}"
-        who = pinned.needs(self._facts.pins, item.path)
+        who = pinned.needs(self._facts.pins, item.path) or self._awaiting.get(item.path)
         if who:
             return f"is needed by {who}"
         if item.path in self._facts.held:

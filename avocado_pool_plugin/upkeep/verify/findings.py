@@ -54,9 +54,8 @@ class Finding:
 
     def dump(self) -> dict[str, Any]:
         """Return it for programs."""
-        names = ("path", "title", "kind", "text", "done", "told")
-        found = {name: getattr(self, name) for name in names}
-        return {"state": found.pop("title"), **found}
+        names = ("title", "path", "kind", "text", "done", "told")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Report:
     def dump(self) -> dict[str, Any]:
         """Return it for programs."""
         return {
-            "place": self.place,
+            "where": self.place,
             "states": self.states,
             "fine": self.fine,
             "read": self.files,

@@ -129,12 +129,18 @@ class Reading:
             verdict = replace(verdict, adopted=True, expected=_told_by(info))
         return self._checked(item, replace(verdict, digest=info.digest or ""))
 
-    def _checked(self, item: Item, verdict: Verdict) -> Verdict:
-        """Have an image checked by QEMU as well, unless it is none."""
+    def _checked(self, item: Item, verdict: Verdict) -> Verdict | None:
+        """Have an image checked by QEMU as well, unless it is none; None if it is gone by then."""
         odd = item.problem and not item.problem.startswith("stands on ")
         if odd or not item.path.endswith(IMAGE_SUFFIX):
             return verdict
         damage = self.site.eyes.check_image(item.entry.link or item.path)
+        if damage:
+            now = self.site.eyes.stamps([item.path]).get(item.path)
+            if now is None:
+                return None
+            if not now.same_file(verdict.stamp):
+                damage = ""  # of another file, or of none for a moment
         return replace(verdict, damage=damage or "", unchecked=damage is None)
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core import durable
 from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.errors import (
     FileCorrupt,
@@ -14,6 +14,7 @@ from avocado_pool_plugin.core.errors import (
     PoolSilent,
 )
 from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
+from avocado_pool_plugin.upkeep.returning import write_record
 from avocado_pool_plugin.upkeep.site import Site
 from avocado_pool_plugin.upkeep.verify import findings as kinds
 from avocado_pool_plugin.upkeep.verify.bringing import bring
@@ -89,11 +90,20 @@ class Repair:
         if brought.told not in (_NO_MIRROR, _NOBODY_KNOWS) or self.mirrors.silent:
             return _left(finding, f"{brought.told}; not all other places could be asked")
         pending = scene.pending.get(finding.path, ())
+        if self._is_true(finding.path):
+            return _left(finding, "it is what was recorded now that it was read once more")
         try:
             kept = put_aside(self.site, finding.path, item.entry.stamp, pending)
         except PoolError as error:
             return _left(finding, f"{brought.told}; {error}")
         return replace(finding, done=kinds.QUARANTINED, told=f"{brought.told}; it is {kept} now")
+
+    def _is_true(self, path: str) -> bool:
+        """Read a file once more: what showed may be long ago, or the fault of a disk or a cable."""
+        try:
+            return self.site.store.info(path) is not None
+        except FileCorrupt:
+            return False
 
     def _rightly(self, finding: Finding, stamp: Stamp) -> Finding | None:
         """Believe a file, not its record, if that is the wrong one: a mirror has both right."""
@@ -163,7 +173,7 @@ class Repair:
         record = Record(info, stamp, stamp if trusted == stamp else None)
         with self.site.store.lock(path, self.site.policy.timeout):
             if stamp_of(self.site, path) == stamp:
-                self.site.write(layout.record_path(path), records.encode(record))
+                write_record(self.site, path, record, stamp)
 
     def _pending(self, scene: Scene, finding: Finding) -> Finding:
         """Write the record of a file whose writer could not, and drop what such writers left."""

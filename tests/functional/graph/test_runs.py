@@ -352,7 +352,7 @@ def test_several_vms_start_from_states_of_their_own(worker):
 
 def test_a_test_that_outlives_its_job_keeps_its_image(worker):
     worker.graph("install").passed()
-    worker.tests(CHAIN.replace("marks_written = 2\n", "marks_written = 2\n        pause = 4\n"))
+    worker.tests(CHAIN.replace("marks_written = 2\n", "marks_written = 2\n        pause = 8\n"))
     process = begin(worker, "customize")
     while "customize" not in worker.ran():
         time.sleep(0.05)

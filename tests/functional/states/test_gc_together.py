@@ -256,6 +256,19 @@ def test_a_fetch_makes_the_room_that_it_needs(full, caplog):
     assert "nothing more can go" not in caplog.text
 
 
+@pytest.mark.parametrize("padded", [64, 8])
+def test_a_fetch_makes_room_for_the_next_ones_as_well(full, caplog, padded):
+    """Of 64 MiB and more a twentieth is more than all that can go, of 8 less than one state."""
+    aside = full.cache / "vm1" / ".pool" / "quarantine" / f"1-{'0' * 16}-x.state"
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(os.urandom(padded << 20))
+    allowed = limit(full, fetched(full) - 1)
+    get(full, "c", vms="vm2", **BOTH, **allowed)
+    assert in_cache(full, "vm1") == ([] if padded == 64 else ["a", "b"])
+    assert in_cache(full, "vm2") == list(CHAIN) and "nothing more can go" not in caplog.text
+    usable(full, "c", "vm2")
+
+
 def test_a_fetch_that_fits_removes_nothing(full):
     get(full, "c", vms="vm2", **BOTH, **limit(full, fetched(full)))
     assert (in_cache(full, "vm1"), in_cache(full, "vm2")) == (list(CHAIN), list(CHAIN))

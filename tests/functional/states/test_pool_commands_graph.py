@@ -313,6 +313,20 @@ def test_why_says_what_changed_and_who_makes_it(worker):
     assert changed.returncode == 0
     change = "param marks_unwanted: 2 3 -> 9"
     assert change in changed.stdout
+    told = json.loads(
+        worker.pool_command("why", "vm1/image1/customize", "--json", "marks_unwanted=9").stdout
+    )
+    assert (told["title"], told["state"], told["good"]) == (
+        *("vm1/image1/customize", "customize"),
+        True,
+    )
+    assert told["makers"] == [{"test": "customize", "parent": "vm1/image1/install"}]
+    assert told["users"] == ["consumer_a", "consumer_b"]
+    assert [place["where"] for place in told["places"]] == ["cache", f":{worker.env.pool}"]
+    for place in told["places"]:
+        assert (place["parent"], place["test"], place["problem"]) == ("install", "customize", "")
+        unlike = {"part": "param marks_unwanted", "before": "2 3", "now": "9"}
+        assert place["recipe"] and place["made"] > 0 and place["changes"] == [unlike]
     plan = worker.pool_command("plan", "only=consumer_a", "marks_unwanted=9")
     assert plan.returncode == 0 and change in plan.stderr and "1 to run" in plan.stdout
     (note,) = json.loads(

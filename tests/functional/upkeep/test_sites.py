@@ -238,6 +238,15 @@ def test_the_clock(filled, here):
     assert [name for name in os.listdir(filled.root / ".pool") if "clock" in name] == []
 
 
+def test_who_looks_at_what_is_absent_makes_no_directory(tmp_path, kind, filled):
+    absent = tmp_path / "none" / "pool"
+    assert not site(kind, absent).exists() and site(kind, filled.root).exists()
+    assert abs(site(kind, absent).clock() - time.time()) < 5
+    assert not absent.parent.exists()
+    (tmp_path / "file").touch()
+    assert not site(kind, tmp_path / "file").exists()
+
+
 def test_titles(filled, kind, here):
     path = str(filled.state("a"))
     assert here.title(path) == (path if kind == HERE else f"lab:{path}")
