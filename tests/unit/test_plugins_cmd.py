@@ -84,7 +84,7 @@ def test_a_host_that_can_not_be_reached_keeps_nothing_else_from_being_listed(
     where = f"host:/states :{cache}"
     assert run("list", f"{tmp_path}/none", where, **{"pool.ssh_config": str(config)}) == 1
     [told] = caplog.messages
-    assert told.startswith("host:/states: ") and "Connection refused" in told
+    assert told.startswith("listing host:/states failed: ") and "Connection refused" in told
     assert "install" in capsys.readouterr().out
 
 
@@ -100,6 +100,10 @@ def test_a_backend_that_cannot_be_loaded_is_listed_with_the_reason(monkeypatch, 
     monkeypatch.setattr(backends, "known_backends", lambda: [broken])
     assert run("backends") == 0
     assert "ImportError: no such thing" in capsys.readouterr().out
+    assert run("backends", pool_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "theirs", "from": "their.module:Class", "error": "ImportError: no such thing"}
+    ]
 
 
 @pytest.fixture

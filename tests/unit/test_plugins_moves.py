@@ -95,7 +95,10 @@ def test_json(outcome, capsys):
     outcome(step("copied"), step("kept"), problems=[PoolUnreachable("no way")])
     assert run(moves.FETCH, pool_json=True) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "state": "vm1/image1/a",
+        "title": "vm1/image1/a",
+        "object": "vm1",
+        "image": "image1",
+        "state": "a",
         "dry_run": False,
         "moved": 1,
         "kept": 1,

@@ -181,7 +181,8 @@ def test_the_command_line_wins_over_files(configured):
 
 def test_what_avocado_imports_at_its_start_is_cheap():
     modules = ("init", "settings", "cli", "cmd", "test", "job")
-    heavy = ("virttest", "rich", "blake3", "filelock", "avocado_pool_plugin.states")
+    heavy = ("virttest", "rich", "blake3", "filelock", "aexpect")
+    heavy += tuple(f"avocado_pool_plugin.{part}" for part in ("states", "upkeep", "ssh", "qemu"))
     code = (
         "import sys\n"
         # what Avocado itself and other plugins load is not ours

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
-from avocado_pool_plugin.core.errors import LocationRefused, PoolError
+from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
+    add_dry_run,
     add_json,
+    named,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.commands.places import each, sites
@@ -44,12 +46,7 @@ def _configure(parser: Any) -> None:
         nargs="+",
         help="The pool or cache: a directory, ':/dir' or 'label:/dir', or cache, pools, all",
     )
-    parser.add_argument(
-        "--dry-run",
-        dest="pool_dry_run",
-        action="store_true",
-        help="Only print what would be done to each file",
-    )
+    add_dry_run(parser)
     parser.add_argument(
         "--force",
         dest="pool_force",
@@ -78,17 +75,10 @@ def _run(config: Mapping[str, Any]) -> int:
         done[-1].go()
 
     with warnings_shown(), reporting(bars.reporter(None if machine else LOG_UI)):
-        reached = each(_sites(config), take_over)
+        reached = each(sites(config), take_over)
     if machine:
         print_json([one.as_dict() for one in done])
     return FINE if reached and all(one.fine for one in done) else FAILED
-
-
-def _sites(config: Mapping[str, Any]) -> "list[Site]":
-    try:
-        return sites(config)
-    except LocationRefused as error:
-        raise LocationRefused(str(error).removeprefix("--at: ")) from error
 
 
 def _bases(site: "Site", config: Mapping[str, Any]) -> "Bases | None":
@@ -203,7 +193,9 @@ class _Done:
             "where": str(self.site.place),
             "dry_run": self._dry,
             "bytes": self.plan.size,
-            "files": [_as_dict(step, outcomes.get(step.path)) for step in self.plan.steps],
+            "files": [
+                _as_dict(self.site.root, step, outcomes.get(step.path)) for step in self.plan.steps
+            ],
             "locks": [
                 {"path": lock.path, "held": lock.held, "removed": lock.path in self.cleaned}
                 for lock in self.plan.locks
@@ -235,14 +227,16 @@ def _lock_words(held: bool) -> str:
     return "a lock file of avocado-i2n that nobody holds; --clean removes it"
 
 
-def _as_dict(step: "Step", outcome: "Outcome | None") -> dict[str, Any]:
+def _as_dict(root: str, step: "Step", outcome: "Outcome | None") -> dict[str, Any]:
+    from avocado_pool_plugin.upkeep.naming import state_at
+
     problem = outcome.problem if outcome else None
     return {
+        **named(state_at(root, step.path), step.title),
         "path": step.path,
-        "file": step.title,
         "action": step.action,
         "what": step.what,
-        "bytes": step.size,
+        "size": step.size,
         "done": outcome is not None and problem is None,
         "note": outcome.note if outcome else "",
         "problem": str(problem or ""),

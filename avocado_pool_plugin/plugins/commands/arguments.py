@@ -24,6 +24,7 @@ _STEP_HELP = (
     f"{_CHOICE}any other key is a test param, such as get_state_images=STATE, which is for the "
     "images of all selected tests"
 )
+_READ_HELP = f"{_CHOICE}any other key is a test param"
 _HELP = (
     f"{_CHOICE}rerun=TEST,TEST runs tests although their states exist; "
     "replay=JOB leaves out what passed in a job; any other key is a test param. setup=STEP,STEP "
@@ -34,7 +35,7 @@ _HELP = (
 _COMMON = ("options", "optional arguments", "positional arguments")
 
 
-def add_words(parser: Any, runs: bool = False, step: bool = False) -> None:
+def add_words(parser: Any, runs: bool = False, step: bool = False, looks: bool = False) -> None:
     """
     Add ``KEY=VALUE ...`` and the options of ``avocado run``.
 
@@ -42,12 +43,13 @@ def add_words(parser: Any, runs: bool = False, step: bool = False) -> None:
 
     :param runs: whether the command runs tests
     :param step: whether it is a step of its own, which nothing else is chained to
+    :param looks: whether it only looks at states, and plans no run
     """
     parser.add_argument(
         "pool_words",
         nargs="*",
         metavar="KEY=VALUE",
-        help=_STEP_HELP if step else _HELP,
+        help=_STEP_HELP if step else _READ_HELP if looks else _HELP,
     )
     parser.parse_known_args = functools.partial(
         _parse, parser, parser.parse_known_args, () if runs else _READING

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.plugins.commands.command import add_dry_run
 from avocado_pool_plugin.plugins.text import is_terminal
 
 
@@ -13,12 +14,7 @@ def add_yes(parser: Any) -> None:
     parser.add_argument(
         "--yes", dest="pool_yes", action="store_true", help="Do it without a question"
     )
-    parser.add_argument(
-        "--dry-run",
-        dest="pool_dry_run",
-        action="store_true",
-        help="Print what would be done, and change nothing",
-    )
+    add_dry_run(parser)
 
 
 def require_answer(config: Mapping[str, Any]) -> None:

@@ -43,6 +43,25 @@ def add_json(parser: Any) -> None:
     parser.add_argument("--json", dest="pool_json", action="store_true", help="Print JSON")
 
 
+def add_dry_run(parser: Any) -> None:
+    """Add ``--dry-run``: nothing is done."""
+    parser.add_argument(
+        "--dry-run",
+        dest="pool_dry_run",
+        action="store_true",
+        help="Print what would be done, and change nothing",
+    )
+
+
+def add_state(parser: Any) -> None:
+    """Add ``OBJECT/STATE``, for :func:`read_state`."""
+    parser.add_argument(
+        "pool_state",
+        metavar="OBJECT/STATE",
+        help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm",
+    )
+
+
 @contextlib.contextmanager
 def warnings_shown() -> Iterator[None]:
     """Show users what goes on below, such as a working image that is invalid now."""
@@ -80,3 +99,20 @@ def read_state(text: str) -> State:
 def show_state(state: State) -> str:
     """Return a state as :func:`read_state` reads it."""
     return "/".join(part for part in (state.object_id, state.image, state.name) if part is not None)
+
+
+def named(state: State | None, title: str = "") -> dict[str, str | None]:
+    """
+    Return what objects for programs say of which state it is; the same in all commands.
+
+    :param state: None for what is no state, such as a root image
+    :param title: what that is called
+    """
+    if state is None:
+        return {"title": title, "object": None, "image": None, "state": None}
+    return {
+        "title": show_state(state),
+        "object": state.object_id,
+        "image": state.image,
+        "state": state.name,
+    }

@@ -17,9 +17,10 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.places import each
+from avocado_pool_plugin.plugins.commands.places import each, require_directory
 from avocado_pool_plugin.plugins.commands.tree import look_at
 from avocado_pool_plugin.plugins.text import print_json, print_table
 
@@ -51,7 +52,7 @@ def _configure(parser: Any) -> None:
     parser.add_argument(
         "--all", dest="pool_all", action="store_true", help="Also print states that are equal"
     )
-    add_arguments(parser, "shared_pool", "swarm_pool", *SSH)
+    add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout", *SSH)
     add_json(parser)
 
 
@@ -64,6 +65,9 @@ def _run(config: Mapping[str, Any]) -> int:
     params = job_params(config)
     words = [config.get("pool_here") or _CACHE, config.get("pool_there") or _POOL]
     found = [open_site(_place(word, params), params) for word in words]
+    for word, site in zip(words, found, strict=True):
+        if word not in (_CACHE, _POOL):
+            require_directory(site)
     machine = bool(config.get("pool_json"))
     stocks: list[Stock] = []
 
@@ -105,8 +109,10 @@ def _place(word: str, params: Mapping[str, str]) -> Location:
         raise LocationRefused(f"{error}, or one of {_CACHE}, {_POOL}") from error
 
 
-def _dicts(found: "list[Difference]") -> list[dict[str, str]]:
-    return [{"state": one.title, "what": one.kind, "reason": one.reason} for one in found]
+def _dicts(found: "list[Difference]") -> list[dict[str, str | None]]:
+    return [
+        {**named(one.state, one.title), "what": one.kind, "reason": one.reason} for one in found
+    ]
 
 
 def _print(found: "list[Difference]", stocks: "list[Stock]", everything: bool) -> None:

@@ -7,10 +7,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.params import cache_dir, host, one_mirror_is_enough, shared_pools
+from avocado_pool_plugin.params import cache_dir, host, one_mirror_is_enough
 from avocado_pool_plugin.params.options import OPTIONS, SECTION, job_params
-from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, Command, add_json
+from avocado_pool_plugin.plugins.commands.places import ALL, add_places, chosen
 from avocado_pool_plugin.plugins.text import print_json, print_table
 
 if TYPE_CHECKING:
@@ -25,10 +25,9 @@ def _configure(parser: Any) -> None:
         "pool_places",
         nargs="*",
         metavar="LOCATION",
-        help="What to look at, as ':/dir', ':/dir;' or 'label:/dir'. Default: the cache, all "
-        "pools, QEMU and Avocado-VT",
+        help="What to look at, named as for --at",
     )
-    add_arguments(parser, "shared_pool", "swarm_pool", *SSH)
+    add_places(parser, "all, QEMU and Avocado-VT")
     add_json(parser)
 
 
@@ -41,8 +40,10 @@ def _run(config: Mapping[str, Any]) -> int:
             _show(findings)
     settings = _settings(found, params)
     if config.get("pool_json"):
-        findings_of = [{name: getattr(one, name) for name in ("place", *_COLUMNS)} for one in found]
-        print_json({"findings": findings_of, "settings": settings})
+        told = [
+            {"where": one.place, **{name: getattr(one, name) for name in _COLUMNS}} for one in found
+        ]
+        print_json({"findings": told, "settings": settings})
     else:
         _sum_up(found, settings)
     return FAILED if any(finding.serious for finding in found) else FINE
@@ -51,8 +52,8 @@ def _run(config: Mapping[str, Any]) -> int:
 def _rounds(config: Mapping[str, Any], params: Mapping[str, str]) -> "Iterator[list[Finding]]":
     """Yield what is found, one place after the other."""
     cache = Location(cache_dir(params))
-    asked = list(map(Location.from_setting, config.get("pool_places") or ()))
-    places = list(dict.fromkeys(asked or [cache, *shared_pools(params)]))
+    asked = [*(config.get("pool_places") or ()), *(config.get("pool_at") or ())]
+    places = chosen({**config, "pool_at": asked or [ALL]})
     # a host that can't be one is told of before anything is probed
     hosts = {place: host(place.label, params) for place in places if place.remote}
     enough = one_mirror_is_enough(params)
@@ -145,6 +146,7 @@ DOCTOR = Command(
     examples=(
         "doctor",
         "doctor :/srv/pool",
+        "doctor --at pools",
         "doctor 'store:/srv/pool' --pool-ssh-timeout 10 --json",
     ),
     configure=_configure,

@@ -17,9 +17,10 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.places import add_places, chosen, each
+from avocado_pool_plugin.plugins.commands.places import add_places, chosen, each, opened
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def _run(config: Mapping[str, Any]) -> int:
     limits = _limits(config)
     require_answer(config)
     machine, dry = bool(config.get("pool_json")), bool(config.get("pool_dry_run"))
-    from avocado_pool_plugin.upkeep.sites import open_site
-
-    params, results, fine = job_params(config), list[dict[str, Any]](), list[bool]()
+    results, fine = list[dict[str, Any]](), list[bool]()
 
     def work(site: "Site") -> None:
         result = _Collection(site, limits[site.place], machine)
@@ -51,7 +50,7 @@ def _run(config: Mapping[str, Any]) -> int:
         results.append(result.as_dict(dry))
 
     with warnings_shown():
-        reached = each((open_site(place, params, cascade=False) for place in limits), work)
+        reached = each(opened(limits, config, cascade=False), work)
     if machine:
         print_json(results)
     return FINE if reached and all(fine) else FAILED
@@ -168,32 +167,41 @@ class _Collection:
         steps = outcome.done if outcome else plan.steps if dry else ()
         after = outcome.after if outcome else plan.after if dry else plan.before
         return {
-            "place": str(self._site.place),
+            "where": str(self._site.place),
             "dry_run": dry,
             "limit": plan.limit,
             "before": plan.before,
             "after": after,
             "reached": after <= plan.limit,
-            "removed": [_as_dict(step) for step in steps],
+            "removed": [self._step(step) for step in steps],
             "refused": dict(outcome.refused) if outcome else {},
             "kept": [
-                {"title": kept.title, "path": kept.path, "bytes": kept.size, "reason": kept.reason}
+                {
+                    **self._named(kept.title, kept.path),
+                    "path": kept.path,
+                    "size": kept.size,
+                    "why": kept.reason,
+                }
                 for kept in (outcome.plan if outcome else plan).kept
             ],
         }
 
+    def _step(self, step: "Eviction") -> dict[str, Any]:
+        return {
+            **self._named(step.title, *step.paths[:1]),
+            "kind": step.kind,
+            "paths": list(step.paths),
+            "size": step.size,
+            "idle_seconds": round(step.idle, 1),
+            "rebuild_seconds": round(step.rebuild, 1),
+            "score": round(step.score, 1),
+            "why": step.why,
+        }
 
-def _as_dict(step: "Eviction") -> dict[str, Any]:
-    return {
-        "kind": step.kind,
-        "title": step.title,
-        "paths": list(step.paths),
-        "bytes": step.size,
-        "idle_seconds": round(step.idle, 1),
-        "rebuild_seconds": round(step.rebuild, 1),
-        "score": round(step.score, 1),
-        "why": step.why,
-    }
+    def _named(self, title: str, path: str = "") -> dict[str, str | None]:
+        from avocado_pool_plugin.upkeep.naming import state_at
+
+        return {**named(state_at(self._site.root, path)), "title": title}
 
 
 GC = Command(

@@ -10,6 +10,7 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
@@ -73,9 +74,7 @@ def _row(item: "Item", where: str) -> dict[str, Any]:
     """Return what is known of a state without reading it."""
     assert item.state is not None
     return {
-        "object": item.state.object_id,
-        "image": item.state.image,
-        "state": item.state.name,
+        **named(item.state),
         "size": item.entry.allocated,
         "length": item.entry.stamp.size if item.entry.stamp else 0,
         "parent": item.parent,

@@ -12,6 +12,7 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
@@ -76,15 +77,21 @@ def _print(found: "list[tuple[Site, Holders]]") -> None:
         LOG_UI.info("nobody is at work in %s", ", ".join(str(site.place) for site, _ in found))
 
 
-def _below(site: "Site", path: str) -> str:
-    """Return a path as it is called in its place."""
-    return os.path.relpath(path, site.root)
+def _named(site: "Site", path: str) -> dict[str, str | None]:
+    """Return what a file is called: a state as commands take it, else its path in its place."""
+    from avocado_pool_plugin.upkeep.naming import state_at
+
+    return named(state_at(site.root, path), os.path.relpath(path, site.root))
+
+
+def _title(site: "Site", path: str) -> str:
+    return str(_named(site, path)["title"])
 
 
 def _lock(site: "Site", lock: "Lock") -> dict[str, Any]:
     return {
+        **_named(site, lock.path),
         "where": str(site.place),
-        "file": _below(site, lock.path),
         "path": lock.path,
         "status": lock.status,
         "host": lock.host,
@@ -101,13 +108,14 @@ def _lock_row(site: "Site", lock: "Lock") -> list[str]:
         by = f"unknown; last {by}"
     elif lock.status == "dead":
         by += ", which is dead"
-    return [_below(site, lock.path), by, lock.since, lock.command, str(site.place)]
+    since = lock.since[: len("2026-01-01 00:00")]
+    return [_title(site, lock.path), by, since, lock.command, str(site.place)]
 
 
 def _overlay(site: "Site", overlay: "Overlay") -> dict[str, Any]:
     return {
+        **_named(site, overlay.path),
         "where": str(site.place),
-        "file": _below(site, overlay.path),
         "path": overlay.path,
         "overlay": overlay.user.path,
         "host": overlay.user.host,
@@ -120,7 +128,7 @@ def _overlay(site: "Site", overlay: "Overlay") -> dict[str, Any]:
 def _overlay_row(site: "Site", overlay: "Overlay") -> list[str]:
     user = overlay.user
     return [
-        _below(site, overlay.path),
+        _title(site, overlay.path),
         user.path,
         f"host {user.host}, process {user.pid}",
         when(user.since),
@@ -143,13 +151,13 @@ def _pin(site: "Site", pinned: "Pinned") -> dict[str, Any]:
 
 def _pin_row(site: "Site", pinned: "Pinned") -> list[str]:
     files = sorted(pinned.pin.files)
-    named = ", ".join(files[:_NAMED])
+    told = ", ".join(_title(site, os.path.join(site.root, file)) for file in files[:_NAMED])
     if len(files) > _NAMED:
-        named += f" and {len(files) - _NAMED} more"
+        told += f" and {len(files) - _NAMED} more"
     beat = ago(1.0, 1.0 + pinned.beat) + " ago"
     if not pinned.live:
         beat += ", ended: its holder is dead"
-    return [named, pinned.pin.by, when(pinned.pin.since), beat, str(site.place)]
+    return [told, pinned.pin.by, when(pinned.pin.since), beat, str(site.place)]
 
 
 LOCKS = Command(

@@ -15,7 +15,10 @@ from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
+    add_dry_run,
     add_json,
+    add_state,
+    named,
     read_state,
     warnings_shown,
 )
@@ -29,19 +32,9 @@ _WORDS = {"copied": "copied", "cloned": "cloned", "linked": "linked", "kept": "a
 
 
 def _configure(parser: Any) -> None:
-    parser.add_argument(
-        "pool_state",
-        metavar="OBJECT/STATE",
-        help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm: its file, and "
-        "the states of that name of its images",
-    )
+    add_state(parser)
     add_arguments(parser, "shared_pool", "swarm_pool", "lock_timeout", *SSH)
-    parser.add_argument(
-        "--dry-run",
-        dest="pool_dry_run",
-        action="store_true",
-        help="Print what would be done, and move nothing",
-    )
+    add_dry_run(parser)
     add_json(parser)
 
 
@@ -58,7 +51,7 @@ def _run(config: Mapping[str, Any], down: bool) -> int:
     for problem in outcome.problems:
         LOG_UI.log(logging.WARNING if down else logging.ERROR, "%s", problem)
     if machine:
-        print_json(_as_dict(config["pool_state"], dry, outcome))
+        print_json({**named(wanted), **_as_dict(dry, outcome)})
     elif dry:
         sys.stdout.write(f"{outcome.plan}\n")
     elif outcome.steps:
@@ -77,9 +70,8 @@ def _summary(outcome: "Outcome") -> str:
     )
 
 
-def _as_dict(state: str, dry: bool, outcome: "Outcome") -> dict[str, Any]:
+def _as_dict(dry: bool, outcome: "Outcome") -> dict[str, Any]:
     return {
-        "state": state,
         "dry_run": dry,
         "moved": len(outcome.steps) - outcome.kept,
         "kept": outcome.kept,

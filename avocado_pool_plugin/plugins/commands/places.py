@@ -66,7 +66,7 @@ def _named(word: str, params: Mapping[str, str]) -> list[Location]:
     try:
         return [Location.from_setting(word)]
     except LocationRefused as error:
-        raise LocationRefused(f"--at: {error}, or one of {CACHE}, {POOLS}, {ALL}") from error
+        raise LocationRefused(f"{error}, or one of {CACHE}, {POOLS}, {ALL}") from error
 
 
 def sites(config: Mapping[str, Any], default: str = ALL, **policy: Any) -> "list[Site]":
@@ -74,11 +74,42 @@ def sites(config: Mapping[str, Any], default: str = ALL, **policy: Any) -> "list
     Return the places that a command is about, opened; errors of :func:`chosen`.
 
     :param policy: see ``upkeep.sites.open_site``
+    :raises LocationRefused: one that is named by its location does not exist
     """
+    return opened(chosen(config, default), config, **policy)
+
+
+def opened(places: Iterable[Location], config: Mapping[str, Any], **policy: Any) -> "list[Site]":
+    """Return places as :func:`sites` does, with its errors."""
     from avocado_pool_plugin.upkeep.sites import open_site
 
     params = job_params(config)
-    return [open_site(place, params, **policy) for place in chosen(config, default)]
+    found = [open_site(place, params, **policy) for place in places]
+    words = {word for word in config.get("pool_at") or () if word not in (CACHE, POOLS, ALL)}
+    named = set(map(Location.from_setting, words))
+    for site in found:
+        if site.place in named:
+            require_directory(site)
+    return found
+
+
+def require_directory(site: "Site") -> None:
+    """
+    Make sure that a place which a user names exists: nothing is found in a mistyped one.
+
+    One that can't be reached, or is a file, is left to those who will tell what is wrong with it.
+
+    :raises LocationRefused: there is no such directory
+    """
+    try:
+        absent = not site.exists() and not site.items()
+    except PoolError:
+        return
+    if absent:
+        raise LocationRefused(
+            f"there is no directory {site.title(site.root)}; correct the location, or mount its "
+            f"file system"
+        )
 
 
 def each(found: "Iterable[Site]", work: "Callable[[Site], None]") -> bool:
@@ -92,6 +123,7 @@ def each(found: "Iterable[Site]", work: "Callable[[Site], None]") -> bool:
         try:
             work(site)
         except PoolError as error:
-            LOG_UI.error("%s: %s", site.place, error)
+            told = site.title(site.root) in str(error)
+            LOG_UI.error("%s", error if told else f"{site.place}: {error}")
             fine = False
     return fine

@@ -13,7 +13,9 @@ from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
+    add_dry_run,
     add_json,
+    named,
     read_state,
     show_state,
     warnings_shown,
@@ -48,12 +50,7 @@ def _configure(parser: Any) -> None:
         action="store_true",
         help="With a vm state, remove the states of that name of its images as well",
     )
-    parser.add_argument(
-        "--dry-run",
-        dest="pool_dry_run",
-        action="store_true",
-        help="Print what would be removed, and change nothing",
-    )
+    add_dry_run(parser)
     add_places(parser, CACHE)
     add_json(parser)
 
@@ -82,7 +79,8 @@ def _run(config: Mapping[str, Any]) -> int:
         return status
     if not dry:
         _tell_restore(done)
-    _tell_elsewhere(elsewhere)
+    if status == FINE:
+        _tell_elsewhere(elsewhere, bool(config.get("pool_images")))
     return status
 
 
@@ -121,27 +119,27 @@ def _removed(site: "Site", item: "Item", dry: bool) -> dict[str, Any]:
     if not dry:
         remove(site, item)
     return {
-        "state": item.title,
+        **named(item.state, item.title),
         "where": str(site.place),
         "path": item.path,
-        "bytes": 0 if item.entry.link else item.entry.allocated,
-        "link": item.entry.link or None,
+        "size": 0 if item.entry.link else item.entry.allocated,
+        "link": item.entry.link,
     }
 
 
 def _tell(row: Mapping[str, Any], dry: bool) -> None:
     verb = "would remove" if dry else "removed"
     if row["link"]:
-        text = f"{verb} the link {row['state']} from {row['where']}; {row['link']} stays"
+        text = f"{verb} the link {row['title']} from {row['where']}; {row['link']} stays"
     else:
-        text = f"{verb} {row['state']} from {row['where']} ({human_size(row['bytes'])})"
+        text = f"{verb} {row['title']} from {row['where']} ({human_size(row['size'])})"
     sys.stdout.write(f"{text}\n")
 
 
 def _tell_restore(done: list[dict[str, Any]]) -> None:
     """Say how what is in the trash comes back, each after what it stands on."""
     for where in dict.fromkeys(row["where"] for row in done):
-        states = [row["state"] for row in done if row["where"] == where and not row["link"]]
+        states = [row["title"] for row in done if row["where"] == where and not row["link"]]
         if states:
             words = shlex.join([*reversed(states), "--at", where])
             sys.stdout.write(f"to restore: avocado pool trash restore {words}\n")
@@ -168,9 +166,10 @@ def _elsewhere(
     return found
 
 
-def _tell_elsewhere(elsewhere: list[dict[str, Any]]) -> None:
+def _tell_elsewhere(elsewhere: list[dict[str, Any]], images: bool) -> None:
+    more = ["--images"] if images else []
     for row in elsewhere:
-        words = shlex.join([*row["states"], "--at", row["where"]])
+        words = shlex.join([*row["states"], *more, "--at", row["where"]])
         sys.stdout.write(f"still in {row['where']}; to remove: avocado pool rm {words}\n")
 
 

@@ -10,6 +10,8 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    add_state,
+    named,
     read_state,
     show_state,
     warnings_shown,
@@ -33,11 +35,7 @@ Fields = Iterator[tuple[int, str, str]]
 
 
 def _configure(parser: Any) -> None:
-    parser.add_argument(
-        "pool_state",
-        metavar="OBJECT/STATE",
-        help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm",
-    )
+    add_state(parser)
     parser.add_argument(
         "--recipe",
         dest="pool_recipe",
@@ -60,7 +58,7 @@ def _run(config: Mapping[str, Any]) -> int:
     elif cards:
         print_fields(list(_fields(state, cards, verdicts, whole)))
     if not cards and fine:
-        LOG_UI.error("%s", nobody_has(str(state), found))
+        LOG_UI.error("%s", nobody_has(show_state(state), found))
     return FINE if cards and fine else FAILED
 
 
@@ -116,8 +114,8 @@ def _file(card: "Card") -> Iterator[tuple[str, str]]:
     yield "file", item.path
     yield "link to", entry.link
     if entry.stamp is not None:
-        size = human_size(entry.stamp.size)
-        yield "size", f"{size}, {human_size(entry.allocated)} on disk"
+        length = human_size(entry.stamp.size)
+        yield "size", f"{human_size(entry.allocated)} on disk, {length} long"
 
 
 def _record(card: "Card", whole: bool) -> Iterator[tuple[str, str]]:
@@ -193,9 +191,7 @@ def _as_dict(
         for card, same in zip(cards, told[: len(cards)], strict=True)
     ]
     return {
-        "object": state.object_id,
-        "image": state.image,
-        "state": state.name,
+        **named(state),
         "copies": copies,
     }
 

@@ -1,7 +1,7 @@
 """``avocado pool trash``: what was removed or replaced, back in its place or gone for good."""
 
+import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
+from avocado_pool_plugin.plugins.commands.list import add_object
 from avocado_pool_plugin.plugins.commands.places import ALL, CACHE, add_places, each, sites
 from avocado_pool_plugin.plugins.commands.trash_back import RESTORE
-from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
+from avocado_pool_plugin.plugins.text import human_size, print_json, print_table, when
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.upkeep.emptying import Emptying
@@ -66,13 +68,7 @@ def read_age(text: str) -> float:
 
 
 def _configure_list(parser: Any) -> None:
-    parser.add_argument(
-        "pool_object",
-        metavar="OBJECT",
-        nargs="?",
-        default="",
-        help="Only what was of a vm (OBJECT_ID) or of one of its images (OBJECT_ID/IMAGE)",
-    )
+    add_object(parser)
     parser.add_argument(
         "--all",
         dest="pool_all",
@@ -98,7 +94,7 @@ def _list(config: Mapping[str, Any]) -> int:
 
     places = sites(config)
     fine = each(places, add)
-    rows = [row for row in rows if not below or row["name"].startswith(f"{below}/")]
+    rows = [row for row in rows if not below or row["file"].startswith(f"{below}/")]
     if config.get("pool_json"):
         print_json(rows)
     elif rows:
@@ -118,10 +114,10 @@ def _leftovers(site: "Site", notes: "list[Entry]") -> "list[Entry]":
 def _row(site: "Site", thrown: "Thrown") -> dict[str, Any]:
     info = thrown.record.info if thrown.record else None
     return {
-        "name": thrown.original[len(site.root) :].lstrip("/"),
-        "state": thrown.title,
+        **named(thrown.state, thrown.title),
+        "file": os.path.relpath(thrown.original, site.root),
         "thrown": thrown.thrown_at,
-        "bytes": thrown.size,
+        "size": thrown.size,
         "id": thrown.id,
         "where": str(site.place),
         "why": "found damaged" if thrown.quarantined else "",
@@ -133,12 +129,12 @@ def _row(site: "Site", thrown: "Thrown") -> dict[str, Any]:
 
 
 def _row_of(site: "Site", entry: "Entry") -> dict[str, Any]:
-    name = entry.path[len(site.root) :].lstrip("/")
+    name = os.path.relpath(entry.path, site.root)
     return {
-        "name": name,
-        "state": name,
+        **named(None, name),
+        "file": name,
         "thrown": entry.stamp.mtime_ns / 1e9 if entry.stamp else 0.0,
-        "bytes": entry.allocated,
+        "size": entry.allocated,
         "id": "",
         "where": str(site.place),
         "why": "left by what was cut off",
@@ -150,9 +146,8 @@ def _row_of(site: "Site", entry: "Entry") -> dict[str, Any]:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    thrown = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["thrown"]))
-    size, shown = human_size(row["bytes"]), row["id"][:_SHOWN] or "-"
-    return [row["state"], thrown, size, shown, row["where"], row["why"]]
+    size, shown = human_size(row["size"]), row["id"][:_SHOWN] or "-"
+    return [row["title"], when(row["thrown"]), size, shown, row["where"], row["why"]]
 
 
 # -- empty -------------------------------------------------------------------------------------
@@ -197,7 +192,7 @@ def _empty(config: Mapping[str, Any]) -> int:
     if full and not dry:
         if not confirmed(config, f"remove {_files(sum(work.count for _, work in full))} for good?"):
             LOG_UI.info("nothing was removed")
-            return FINE if fine else FAILED
+            return FAILED
         fine = each([site for site, _ in full], act) and fine
         if not machine and fine:
             LOG_UI.info("%s free again", human_size(sum(work.frees for _, work in full)))

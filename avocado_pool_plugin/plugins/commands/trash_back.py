@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import NameRefused, PoolError, SettingRefused, StateMissing
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, read_state
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, named, read_state
 from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
 from avocado_pool_plugin.plugins.text import human_size, print_json
 
@@ -49,10 +49,10 @@ def _restore(config: Mapping[str, Any]) -> int:
     for text in wanted:
         _check(text)
     known: _Known = []
-    each(sites(config), lambda site: known.append((site, tuple(trashcan.contents(site)))))
+    reached = each(sites(config), lambda site: known.append((site, tuple(trashcan.contents(site)))))
     found = [_find(text, known) for text in wanted]
     done: list[dict[str, Any]] = []
-    status = FINE
+    status = FINE if reached else FAILED
     with reporting(bars.reporter(None if machine else LOG_UI)):
         try:
             for site, trash in known:
@@ -127,17 +127,17 @@ def _none(text: str, known: "_Known") -> "tuple[Site, Thrown]":
 
 def _row(site: "Site", thrown: "Thrown") -> dict[str, Any]:
     return {
-        "state": thrown.title,
+        **named(thrown.state, thrown.title),
         "where": str(site.place),
         "path": thrown.original,
         "id": thrown.id,
-        "bytes": thrown.size,
+        "size": thrown.size,
     }
 
 
 def _tell(row: Mapping[str, Any]) -> None:
-    size = human_size(row["bytes"])
-    sys.stdout.write(f"restored {row['state']} in {row['where']} ({size})\n")
+    size = human_size(row["size"])
+    sys.stdout.write(f"restored {row['title']} in {row['where']} ({size})\n")
 
 
 #: A line for users, what adds the arguments, what does it.

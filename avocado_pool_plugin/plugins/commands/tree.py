@@ -15,6 +15,7 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    named,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.commands.list import add_object, nobody_has
@@ -44,7 +45,7 @@ def _configure(parser: Any) -> None:
     add_object(parser)
     add_places(parser, ALL)
     add_json(parser)
-    add_words(parser)
+    add_words(parser, looks=True)
 
 
 def _run(config: Mapping[str, Any]) -> int:
@@ -186,6 +187,10 @@ def _known(holding: "Holding", judge: Judge) -> dict[str, Any]:
     }
 
 
+def _told(holding: "Holding", judge: Judge) -> dict[str, Any]:
+    return {**named(holding.item.state, holding.item.title), **_known(holding, judge)}
+
+
 def _print_json(lines: "list[Line]", judge: Judge) -> None:
     """Print the tree as nested objects."""
     top: list[dict[str, Any]] = []
@@ -193,7 +198,7 @@ def _print_json(lines: "list[Line]", judge: Judge) -> None:
     deepest = 0
     for line in lines:
         children: list[dict[str, Any]] = []
-        told = _known(line.holding, judge) if line.holding else {}
+        told = _told(line.holding, judge) if line.holding else {}
         del above[line.depth + 1 :]
         above[-1].append({"kind": line.kind, "name": line.name, **told, "children": children})
         above.append(children)

@@ -115,7 +115,7 @@ def _done(context: "Context") -> int:
     except PoolError as error:
         LOG_UI.error("%s", error)
         status = FAILED
-    done = [event.as_dict() for event in report.events()[before:]]
+    done = [_named(event.as_dict()) for event in report.events()[before:]]
     if done or status != MISUSED:
         print_json(done)
     return status
@@ -125,8 +125,16 @@ def _check(context: "Context") -> int:
     from avocado_pool_plugin.plugins.steps import check
 
     found = check.look(context)
-    print_json([one.as_dict() for one in found])
+    print_json([_named(one.as_dict()) for one in found])
     return check.status(found)
+
+
+def _named(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a state, with its names as all commands have them."""
+    whose = found["object"]
+    object_id, _, image = whose.partition("/")
+    names = {"title": f"{whose}/{found['state']}", "object": object_id, "image": image or None}
+    return {**names, **{key: value for key, value in found.items() if key != "object"}}
 
 
 VERBS: tuple[Command, ...] = tuple(

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import SettingRefused
+from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.params import cache_dir
 from avocado_pool_plugin.params.options import job_params
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, Command, add_json
-from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, Command, add_json, named
+from avocado_pool_plugin.plugins.commands.list import add_object, nobody_has
+from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, opened, sites
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,13 +35,7 @@ _WORDS = {
 
 
 def _configure(parser: Any) -> None:
-    parser.add_argument(
-        "pool_object",
-        metavar="OBJECT",
-        nargs="?",
-        default="",
-        help="Only the states of a vm (OBJECT_ID) or of one of its images (OBJECT_ID/IMAGE)",
-    )
+    add_object(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--all",
@@ -84,22 +80,31 @@ def _run(config: Mapping[str, Any]) -> int:
     mirrors = _mirrors(config) if config.get("pool_repair") else None
     always = wish.always
     found = sites(config, verify="always" if always else "changed")
-    careful = {str(site.place): site for site in sites(config, verify="always")}
+    unasked = {**config, "pool_at": None}
+    again = opened([site.place for site in found], unasked, verify="always")
+    careful = {str(site.place): site for site in again}
+    cache = Location(cache_dir(job_params(config))).path
     reports: list[Report] = []
 
     def check(site: "Site") -> None:
         from avocado_pool_plugin.upkeep.verify.run import Check
 
-        cache = cache_dir(job_params(config))
         report = Check(site, careful[str(site.place)], cache, wish, mirrors).run()
         reports.append(report)
         if not machine:
             _show(report)
+        if not report.states and site.root != cache and not site.exists():
+            LOG_UI.warning("there is no directory %s", site.title(site.root))
 
     with reporting(bars.reporter(None if machine else LOG_UI)):
         fine = each(found, check)
     if machine:
-        print_json([report.dump() for report in reports])
+        at = {str(site.place): site for site in found}
+        print_json([_as_dict(report, at[report.place]) for report in reports])
+    below = str(config.get("pool_object") or "")
+    if fine and below and not any(report.states or report.findings for report in reports):
+        LOG_UI.error("%s", nobody_has(below, found))
+        return FAILED
     return FINE if fine and not any(report.findings for report in reports) else FAILED
 
 
@@ -161,6 +166,19 @@ def _show(report: "Report") -> None:
     for note in report.notes:
         sys.stdout.write(f"note: {note}\n")
     sys.stdout.write(f"{report.place}: {summary(report)}\n")
+
+
+def _as_dict(report: "Report", site: "Site") -> dict[str, Any]:
+    """Return a report for programs; paths are as the host of the place has them."""
+    from avocado_pool_plugin.upkeep.naming import state_at
+
+    told, findings, title = report.dump(), [], site.title(site.root)
+    for one in told["findings"]:
+        path = one["path"]
+        if path.startswith(title):
+            path = site.root + path[len(title) :]
+        findings.append({**named(state_at(site.root, path)), **one, "path": path})
+    return {**told, "findings": findings}
 
 
 def _cells(place: str, finding: "Finding") -> list[str]:

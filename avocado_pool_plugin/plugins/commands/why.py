@@ -14,24 +14,28 @@ from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
+    add_json,
+    add_state,
+    named,
     read_state,
+    show_state,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.selection import read_selection
+from avocado_pool_plugin.plugins.text import print_json
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.graph.model import Graph
     from avocado_pool_plugin.graph.read import Reading
+    from avocado_pool_plugin.graph.why import Why
     from avocado_pool_plugin.plugins.steps.context import Context
 
 
 def _configure(parser: Any) -> None:
-    parser.add_argument(
-        "pool_state",
-        metavar="OBJECT/STATE",
-        help="The state, as OBJECT_ID/IMAGE/STATE; OBJECT_ID/STATE is one of a vm",
-    )
-    add_words(parser)
+    add_state(parser)
+    # before the options of avocado run, one of which is called so as well
+    add_json(parser)
+    add_words(parser, looks=True)
 
 
 def _run(config: Mapping[str, Any]) -> int:
@@ -47,12 +51,47 @@ def _run(config: Mapping[str, Any]) -> int:
     finder = Finder.of(readings, job_params(context.config))
     graph = Graph.of(reading.node for reading in readings)
     with warnings_shown():
-        lines = [line for found in why(state, finder) for line in found.lines()]
+        places = why(state, finder)
         good = finder(state).good
+    if config.get("pool_json"):
+        print_json({**named(state), "good": good, **_as_dict(places, graph, state)})
+        return FINE if good else FAILED
+    lines = [line for place in places for line in place.lines()]
     lines = lines or [f"{state} does not exist"]
     lines += _makers(graph, state)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return FINE if good else FAILED
+
+
+def _as_dict(places: "list[Why]", graph: "Graph", state: State) -> dict[str, Any]:
+    """Return where a state is, and who makes and gets it, for programs."""
+    ways = [(name, graph.made(name, state).parent) for name in graph.makers.get(state, ())]
+    return {
+        "places": [_place(place) for place in places],
+        "makers": [
+            {"test": name, "parent": show_state(parent) if parent else ""} for name, parent in ways
+        ],
+        "users": _users(graph, state),
+    }
+
+
+def _place(place: "Why") -> dict[str, Any]:
+    info = place.info
+    recipe = info.recipe if info else None
+    return {
+        "where": place.where,
+        "problem": place.problem,
+        "made": info.made if info else 0.0,
+        "made_by": info.made_by if info else "",
+        "parent": info.parent if info else "",
+        "recipe": recipe.key if recipe else None,
+        "test": place.maker,
+        "verdict": place.verdict.rstrip(":"),
+        "changes": [
+            {"part": change.part, "before": change.before, "now": change.now}
+            for change in place.changes
+        ],
+    }
 
 
 def _readings(context: "Context") -> list["Reading"]:
@@ -74,9 +113,14 @@ def _makers(graph: "Graph", state: State) -> Iterator[str]:
     for name in makers:
         parent = graph.made(name, state).parent
         yield f"test {name!r} sets it, on {parent or 'no other state'}"
-    users = [node.name for node in graph.nodes.values() if any(w.state == state for w in node.gets)]
+    users = _users(graph, state)
     if users:
         yield f"got by {', '.join(map(repr, users))}"
+
+
+def _users(graph: "Graph", state: State) -> list[str]:
+    """Return the tests that get a state."""
+    return [node.name for node in graph.nodes.values() if any(w.state == state for w in node.gets)]
 
 
 WHY = Command(
@@ -85,6 +129,7 @@ WHY = Command(
     examples=(
         "why vm1/image1/customize --vt-config tests.cfg",
         "why vm1/running --vt-config tests.cfg only=vm1",
+        "why vm1/image1/customize --vt-config tests.cfg --json",
     ),
     configure=_configure,
     run=_run,

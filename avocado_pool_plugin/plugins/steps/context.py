@@ -138,7 +138,9 @@ def _selected(config: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _unreadable(reason: object) -> SettingRefused:
-    return SettingRefused(f"the configuration can't be read: {reason}")
+    if isinstance(reason, OSError) and reason.filename:
+        reason = f"{reason.filename}: {reason.strerror}"
+    return SettingRefused(f"the configuration can't be read: {reason}; see --vt-config")
 
 
 def _fresh(test: Any) -> Any:

@@ -59,7 +59,7 @@ class Report(dict[str, dict[str, dict[str, str]]]):
     def __init__(self, status: int, text: str) -> None:
         told = json.loads(text)
         for one in told["findings"]:
-            checks = self.setdefault(one["place"], {})
+            checks = self.setdefault(one["where"], {})
             assert one["check"] not in checks, f"told twice: {one}"
             checks[one["check"]] = one
         self.status, self.settings = status, told["settings"]
@@ -94,6 +94,21 @@ def config_of(server: Sshd) -> str:
 
 
 # -- the program ------------------------------------------------------------------------------
+
+
+def test_places_are_named_as_for_other_commands(worker, tmp_path):
+    words = ("--pool-location", f":{tmp_path}", "--json")
+    for given in (
+        [f":{tmp_path}"],
+        ["--at", "pools"],
+        ["pools"],
+        [f":{tmp_path}", "--at", "pools"],
+    ):
+        done = worker.avocado("pool", "doctor", *given, *words)
+        assert list(Report(done.returncode, done.stdout)) == [f":{tmp_path}"], given
+    done = worker.avocado("pool", "doctor", "nowhere")
+    [line] = own_lines(done.stderr)
+    assert done.returncode == 2 and "one of cache, pools, all" in line
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ def test_a_limit_that_cant_be_kept_is_told_with_what_stays_and_why(place, run, c
         assert run(place, 1, pool_yes=True, pool_json=True) == 1
         found = told(capsys)
     assert place.left == {"base", "mid", "other", "new"}
-    kept = {one["title"].rpartition("/")[2]: one["reason"] for one in found["kept"]}
+    kept = {one["title"].rpartition("/")[2]: one["why"] for one in found["kept"]}
     assert "test t" in kept["mid"] and "open in a running QEMU" in kept["other"]
     assert "QEMU" in kept["base"] and "ago" in kept["new"]
     assert not found["reached"] and found["after"] == place.size
@@ -390,7 +390,8 @@ def test_wrong_use_is_one_sentence_and_status_2(cache, run, caplog, tmp_path):
     for config, said in (
         ({}, "give --yes"),
         ({"pool_json": True}, "give --yes"),
-        ({"pool_yes": True, "pool_at": ["nowhere"]}, "--at"),
+        ({"pool_yes": True, "pool_at": ["nowhere"]}, "one of cache, pools, all"),
+        ({"pool_yes": True, "pool_at": [f"{pool}/no"], "pool.pool_limit": "1 GiB"}, "no direc"),
         ({"pool_yes": True, "pool_at": [pool]}, "no limit; give --pool-limit"),
     ):
         caplog.clear()

@@ -74,14 +74,14 @@ def test_who_holds_a_lock_since_when(pool, where, run, capsys, caplog):
     with lock_holder(state(pool)) as holder:
         before = contents(pool)
         [lock] = looked(run, capsys, place)["locks"]
-        assert (lock["where"], lock["file"]) == (place, "vm1/image1/a.qcow2")
+        assert (lock["where"], lock["title"], lock["state"]) == (place, "vm1/image1/a", "a")
         assert (lock["status"], lock["host"], lock["pid"]) == ("held", HOST, holder.pid)
         assert "locks.hold" in lock["command"]
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", lock["since"])
         assert run("locks", place) == 0
         titles, row = capsys.readouterr().out.splitlines()[:2]
         assert re.split("  +", titles) == ["locked", "held by", "since", "command", "where"]
-        assert row.startswith(f"vm1/image1/a.qcow2  host {HOST}, process {holder.pid}  ")
+        assert row.startswith(f"vm1/image1/a  host {HOST}, process {holder.pid}  ")
         assert contents(pool) == before
         with pytest.raises(locks.LockTimeout), locks.hold(str(state(pool)), 0):
             pass
@@ -238,8 +238,8 @@ def test_which_overlays_stand_on_states(pool, where, run, tmp_path, capsys):
         "stale": "stale",
         "gone": "stale",
     }
-    assert {(one["where"], one["file"], one["host"], one["pid"]) for one in told} == {
-        (place, "vm1/image1/a.qcow2", HOST, os.getpid())
+    assert {(one["where"], one["title"], one["host"], one["pid"]) for one in told} == {
+        (place, "vm1/image1/a", HOST, os.getpid())
     }
     assert rows[0] == ["state", "overlay", "made by", "since", "now", "where"]
     assert {found[row[1]]: row[4] for row in rows[1:]} == {
@@ -269,7 +269,8 @@ def test_who_pins_what(pool, where, run, capsys):
         assert (pin["files"], pin["live"], pin["lease"]) == (files, True, pins.LEASE)
         assert pin["by"] == f"host {HOST}, process {os.getpid()}, test install"
         assert run("locks", where.at(pool)) == 0
-        assert f"{', '.join(files[:3])} and 2 more  host {HOST}, " in capsys.readouterr().out
+        named = "vm1/image1/a, vm1/image1/b, vm1/image1/c and 2 more"
+        assert f"{named}  host {HOST}, " in capsys.readouterr().out
         [path] = Path(layout.pins_dir(str(pool))).iterdir()
         os.utime(path, (path.stat().st_mtime - 100,) * 2)
         [pin] = looked(run, capsys, where.at(pool), status=1)["pins"]
@@ -286,11 +287,14 @@ def test_a_place_that_can_not_be_reached(pool, tmp_path, monkeypatch, capsys, ca
     with lock_holder(state(pool)) as holder:
         [lock] = looked(run, capsys, "gone:/x", str(pool), status=1)["locks"]
     assert lock["pid"] == holder.pid
-    assert [text.partition(": ")[0] for text in caplog.messages if "gone" in text] == ["gone:/x"]
+    [told] = [text for text in caplog.messages if "gone" in text]
+    assert told.startswith("listing gone:/x failed: ")
 
 
 def test_nothing_is_made_to_look(here, tmp_path, capsys):
-    assert looked(here, capsys, str(tmp_path / "no"))["locks"] == []
+    assert looked(here, capsys, "cache")["locks"] == []
+    assert not (tmp_path / "cache").exists()
+    assert here("locks", str(tmp_path / "no"), json=True) == 2
     assert not (tmp_path / "no").exists()
 
 

@@ -282,7 +282,8 @@ def test_json_is_the_whole_story(lab, run, tmp_path, capsys):
         capsys.readouterr()
         assert run("publish", "vm1/image1/c", f":{lab.pool}", pool_json=True, pool_dry_run=dry) == 0
         told = json.loads(capsys.readouterr().out)
-        assert (told["state"], told["dry_run"], told["problems"]) == ("vm1/image1/c", dry, [])
+        assert (told["title"], told["state"], told["problems"]) == ("vm1/image1/c", "c", [])
+        assert told["dry_run"] == dry
         assert (told["moved"], told["kept"]) == (2, 1)
         sizes = [lab.state(name).stat().st_blocks * 512 for name in "abc"]
         assert told["bytes"] == sum(sizes[1:]) and 0 <= told["seconds"] < 60

@@ -57,10 +57,10 @@ def test_what_others_stand_on_is_refused_or_goes_along(kept):
     assert status == 0 and contents(kept.root) == before
     assert lines == [f"would remove {NAMED}{name} from {kept.at}" for name in "cba"]
     told = kept.ask("rm", pool_states=[f"{NAMED}b"], pool_cascade=True)
-    assert [(row["state"], row["where"]) for row in told["removed"]] == [
+    assert [(row["title"], row["where"]) for row in told["removed"]] == [
         (f"{NAMED}{name}", kept.at) for name in "cb"
     ]
-    assert all(row["bytes"] > 0 and row["link"] is None for row in told["removed"])
+    assert all(row["size"] > 0 and row["link"] == "" for row in told["removed"])
     assert kept.states() == ["a"] and len(kept.thrown()) == 2
     # what it says brings them back
     status, text = kept.rm(f"{NAMED}a")
@@ -93,11 +93,11 @@ def test_a_vm_s_state(pool, tmp_path):
     status, text = pool.rm(f"{NAMED}c")
     assert status == 1 and "needed by vm1/c;" in text
     told = pool.ask("rm", pool_states=["vm1/c"])
-    assert [row["state"] for row in told["removed"]] == ["vm1/c"] and not path.exists()
+    assert [row["title"] for row in told["removed"]] == ["vm1/c"] and not path.exists()
     assert file(pool, "c").exists() and file(pool, "c", "image2").exists()
     assert pool.trash("restore", "vm1/c")[0] == 0 and path.exists()
     told = pool.ask("rm", pool_states=["vm1/c"], pool_images=True)
-    names = [row["state"] for row in told["removed"]]
+    names = [row["title"] for row in told["removed"]]
     assert names == ["vm1/c", "vm1/image1/c", "vm1/image2/c"]
     assert pool.states() == ["a", "b"] and not path.exists()
     # its images come back with it, and what these stand on
@@ -178,5 +178,5 @@ def test_killed_half_way_leaves_no_child_without_its_parent(pool):
     """Children go before parents, whatever the order in which they are named."""
     names = [f"{NAMED}{name}" for name in "abc"]
     told = pool.ask("rm", pool_states=names, pool_dry_run=True)
-    assert [row["state"] for row in told["removed"]] == [*reversed(names)]
+    assert [row["title"] for row in told["removed"]] == [*reversed(names)]
     assert os.listdir(pool.root) and told["dry_run"] is True

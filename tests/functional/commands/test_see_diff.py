@@ -48,7 +48,7 @@ def places(kind: str, tmp_path: Path) -> tuple[dict[str, str], Path, Path]:
 def compared(given: dict[str, str], capsys, status: int, **words: object) -> dict[str, tuple]:
     assert run("diff", given, json=True, **words) == status
     printed = told(capsys)
-    return {one["state"]: (one["what"], one["reason"]) for one in printed["states"]}
+    return {one["title"]: (one["what"], one["reason"]) for one in printed["states"]}
 
 
 @pytest.mark.parametrize("kind", THERE)
@@ -143,10 +143,11 @@ def test_a_link_into_the_pool_is_equal(tmp_path, capsys):
 
 def test_a_pool_that_avocado_i2n_filled_and_one_that_is_empty(tmp_path, capsys):
     pool = by_i2n(tmp_path / "pool", tmp_path / "host7")
+    (tmp_path / "none").mkdir()
     words = {"here": f":{pool}", "there": f":{tmp_path}/none"}
     found = compared({"pool.swarm_pool": str(tmp_path)}, capsys, 1, **words)
     assert found == {f"vm1/image1/{name}": ("only here", "") for name in "abc"}
-    words = {"here": f":{tmp_path}/none", "there": f":{tmp_path}/none2"}
+    words = {"here": f":{tmp_path}/none", "there": f":{tmp_path}/none"}
     assert compared({"pool.swarm_pool": str(tmp_path)}, capsys, 0, **words) == {}
 
 
@@ -157,6 +158,7 @@ def test_wrong_use_and_places_that_can_not_be_reached(tmp_path, capsys, caplog):
         ({}, 2, "--pool-location"),
         ({"here": "nothing"}, 2, "'nothing' has no ':'"),
         ({"there": f":{tmp_path}/file"}, 1, "is no directory"),
+        ({"there": f":{tmp_path}/typo"}, 2, f"there is no directory {tmp_path}/typo"),
     ):
         caplog.clear()
         assert run("diff", given, **words) == status

@@ -176,7 +176,7 @@ def test_places_are_chosen_by_words_and_locations(tmp_path, capsys, caplog):
         assert run("list", given, at=words, json=True) == 0
         assert [row["object"] for row in told(capsys)] == objects
     assert run("list", given, at=["nothing"]) == 2
-    assert "--at" in caplog.messages[-1]
+    assert "one of cache, pools, all" in caplog.messages[-1]
 
 
 # -- the program ------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def test_a_place_that_can_not_be_reached_is_told(tmp_path, capsys, caplog):
     (tmp_path / "file").write_text("")
     given = {"pool.swarm_pool": str(tmp_path / "cache"), "pool.shared_pool": f":{tmp_path}/file"}
     assert run("show", given, state="vm1/image1/a", json=True) == 1
-    assert caplog.messages[0].startswith(f":{tmp_path}/file: ")
+    assert caplog.messages[0].startswith(f"{tmp_path}/file can't be listed: ")
     assert len(told(capsys)["copies"]) == 1
 
 

@@ -230,7 +230,7 @@ def test_a_place_that_can_not_be_reached_is_told_and_the_others_shown(tmp_path, 
     (tmp_path / "file").write_text("")
     given["pool.shared_pool"] += f" :{tmp_path}/file"
     assert run("tree", given, json=True) == 1
-    assert f":{tmp_path}/file: " in caplog.messages[0]
+    assert f"{tmp_path}/file can't be listed: " in caplog.messages[0]
     assert set(states(told(capsys))) == {"install", "customize", "mine", "theirs"}
 
 

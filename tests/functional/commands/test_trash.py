@@ -43,10 +43,8 @@ def test_listed_restored_and_emptied(kept):
     assert kept.trash("list")[1] == f"nothing is in the trash of {kept.at}"
     assert kept.rm("vm1/image1/b", pool_cascade=True)[0] == 0
     rows = kept.thrown()
-    assert [row["state"] for row in rows] == ["vm1/image1/c", "vm1/image1/b"]
-    assert {(row["where"], row["kind"], row["bytes"]) for row in rows} == {
-        (kept.at, "thrown", size)
-    }
+    assert [row["title"] for row in rows] == ["vm1/image1/c", "vm1/image1/b"]
+    assert {(row["where"], row["kind"], row["size"]) for row in rows} == {(kept.at, "thrown", size)}
     assert all(row["digest"].startswith("b3t1m:") for row in rows)
     status, text = kept.trash("list", pool_object="vm1/image1")
     lines = [line.split() for line in text.splitlines()]
@@ -95,7 +93,7 @@ def test_the_newest_of_a_state_and_what_is_in_its_place(pool, tmp_path):
     assert status == 1 and "--replace" in text and "avocado pool rm vm1/image1/c" in text
     assert file(pool, "c").read_bytes() == there and len(pool.thrown()) == 2
     told = pool.ask("trash", pool_trash="restore", pool_thrown=["vm1/image1/c"], pool_replace=True)
-    assert [row["state"] for row in told] == ["vm1/image1/c"]
+    assert [row["title"] for row in told] == ["vm1/image1/c"]
     assert file(pool, "c").read_bytes() == newest
     whole(file(pool, "c"))
     assert there in [Path(row["path"]).read_bytes() for row in pool.thrown()]
@@ -201,9 +199,10 @@ def test_places_that_can_not_be_reached_are_named(own, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     own.rm("vm1/image1/c")
     status, said = own.trash("list", pool_at=[own.at, f":{tmp_path}/loop"])
-    assert status == 1 and "vm1/image1/c" in said and f":{tmp_path}/loop: " in said
+    assert status == 1 and "vm1/image1/c" in said
+    assert f"{tmp_path}/loop/.pool can't be listed: " in said
     status, said = own.trash("restore", "vm1/image1/c", pool_at=[f":{tmp_path}/loop", own.at])
-    assert status == 0 and own.states() == ["a", "b", "c"]
+    assert status == 1 and own.states() == ["a", "b", "c"]
 
 
 def test_names_may_hold_blanks_and_quotes(tmp_path, caplog, capsys):
@@ -214,7 +213,7 @@ def test_names_may_hold_blanks_and_quotes(tmp_path, caplog, capsys):
         put_image(made, home / "-a 'st\u00e4te'.qcow2")
         name = "my vm's/image \"1\" [bold] $(x)/-a 'st\u00e4te'"
         assert kept.rm(name)[0] == 0
-        assert [row["state"] for row in kept.thrown()] == [name]
+        assert [row["title"] for row in kept.thrown()] == [name]
         assert "[bold]" in kept.trash("list")[1]
         assert kept.trash("restore", name)[0] == 0
         whole(home / "-a 'st\u00e4te'.qcow2")
@@ -256,6 +255,6 @@ def test_a_terminal_is_asked(own, tmp_path, answer, left):
     program = [str(worker.programs / "avocado"), "pool", "trash", "empty"]
     program += ["--pool-cache", str(own.root)]
     done = on_terminal(program, worker.env.variables(), f"{answer}\n".encode(), b"for good? [y/N]")
-    assert done.status == 0 and "remove 1 file for good? [y/N]" in done.output
+    assert done.status == left and "remove 1 file for good? [y/N]" in done.output
     assert len(own.thrown()) == left
     assert ("nothing was removed" in done.output) is bool(left)

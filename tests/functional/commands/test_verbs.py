@@ -83,9 +83,13 @@ def test_an_image_goes_through_all_verbs(worker):
     found = events(worker.pool_command("push", "--json", "push_state=before", ONE))
     assert told(found) == [("set", "before"), ("published", "before")]
     (got,) = events(worker.pool_command("get", "--json", "get_state=install", ONE))
-    assert got.keys() == {"verb", "state", "object", "bytes", "seconds", "where", "hit"}
-    assert (got["object"], got["bytes"]) == (
-        "vm1/image1",
+    assert got.keys() == {
+        *("title", "object", "image", "state"),
+        *("verb", "bytes", "seconds", "where", "hit"),
+    }
+    assert (got["title"], got["object"], got["image"]) == ("vm1/image1/install", "vm1", "image1")
+    assert (got["state"], got["bytes"]) == (
+        "install",
         worker.state("install", pool=False).stat().st_size,
     )
     assert got["hit"] is True and got["seconds"] >= 0 and str(image) in got["where"]
@@ -200,11 +204,17 @@ def test_states_come_from_and_go_to_pools_of_each_kind(pooled, tmp_path):
 # -- check ---------------------------------------------------------------------------------------
 
 
+def named(state: str) -> dict[str, str]:
+    """Return how programs are told of a state of the one image."""
+    title = f"vm1/image1/{state}"
+    return {"title": title, "object": "vm1", "image": "image1", "state": state}
+
+
 def test_check_tells_whether_all_states_exist(made):
     both = ["cache", f":{made.env.pool}"]
     words = (ONE, "check_state_images=install")
     assert events(made.pool_command("check", "--json", *words)) == [
-        {"object": "vm1/image1", "state": name, "exists": True, "needed": True, "where": both}
+        {**named(name), "exists": True, "needed": True, "where": both}
         for name in ("customize", "install")
     ]
     plain = made.pool_command("check", *words)
@@ -224,8 +234,7 @@ def test_check_finds_what_is_missing(made):
         ("nowhere", False),
     ]
     assert found[1] == {
-        "object": "vm1/image1",
-        "state": "nowhere",
+        **named("nowhere"),
         "exists": False,
         "needed": True,
         "problem": "does not exist",
@@ -242,7 +251,7 @@ def test_check_looks_at_images_too_and_makes_none(made):
     words = ("only=install", "check_state_images=root")
     image = image_of(made, "vm2")
     found = events(made.pool_command("check", "--json", "vms=vm2", *words), 1)
-    assert (found[0]["object"], found[0]["exists"]) == ("vm2/image1", False)
+    assert (found[0]["object"], found[0]["image"], found[0]["exists"]) == ("vm2", "image1", False)
     assert not image.exists()
 
 

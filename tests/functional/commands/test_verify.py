@@ -80,9 +80,10 @@ def test_json_is_the_whole_story(verify, pool, tmp_path):
     assert done.returncode == 1 and own_lines(done.stderr) == []
     cache, told = json.loads(done.stdout)
     assert cache["states"] == 0 and cache["findings"] == []
-    assert (told["place"], told["states"], told["fine"], told["bad"]) == (f":{pool}", 8, 7, 1)
+    assert (told["where"], told["states"], told["fine"], told["bad"]) == (f":{pool}", 8, 7, 1)
     [finding] = told["findings"]
-    assert finding["state"] == f"{HOME}/h" and finding["kind"] == "corrupt"
+    assert (finding["title"], finding["state"]) == (f"{HOME}/h", "h")
+    assert finding["kind"] == "corrupt"
     assert finding["path"] == str(pool / HOME / "h.qcow2") and finding["done"] == ""
     told = json.loads(verify(*words, "--repair").stdout)[1]
     assert (told["quarantined"], told["findings"][0]["done"]) == (1, "quarantined")
@@ -112,7 +113,7 @@ def test_a_pool_that_can_not_be_reached_is_one_sentence_and_the_others_are_check
     done = verify("--at", "nowhere:/x", "--at", f":{pool}", "--pool-ssh-timeout", "5")
     assert done.returncode == 1 and "8 fine" in done.stdout
     [line] = own_lines(done.stderr)
-    assert line.startswith("nowhere:/x: ")
+    assert line.startswith("listing nowhere:/x failed: ")
 
 
 def test_a_pool_on_another_host_and_its_mirror_here(verify, pool, tmp_path):
