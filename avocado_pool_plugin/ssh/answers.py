@@ -11,6 +11,7 @@ from dataclasses import replace
 from stat import S_IMODE, S_ISREG
 
 from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh.looks import ByteLock, Look, Status
 
@@ -86,7 +87,7 @@ class Found:
             leaves=self.texts.get(layout.leaves_path(real)),
         )
         status = self.statuses.get(real)
-        if status is None:
+        if status is None or self._went(real, status):
             return look
         return replace(
             look,
@@ -98,6 +99,11 @@ class Found:
             links=status.links,
             header=self.texts.get(real, b""),
         )
+
+    def _went(self, real: str, status: Status) -> bool:
+        """Tell whether an image was there at the first look, and gone when its start was read."""
+        read = S_ISREG(status.mode) and real.endswith(IMAGE_SUFFIX) and status.stamp.size > 0
+        return read and not self.texts.get(real)
 
     @property
     def missing(self) -> int:

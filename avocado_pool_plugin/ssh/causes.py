@@ -130,6 +130,14 @@ def no_channel(title: str, complaints: str, heard: str) -> PoolUnreachable:
     )
 
 
+def shell_killed(title: str) -> HostUnreachable:
+    """Return the error for a shell over there that a signal ended before it said a word."""
+    return HostUnreachable(
+        f"the shell on {title} was killed as it started; check that host's log for who does that, "
+        f"and its memory"
+    )
+
+
 def _changed(title: str, said: str) -> LoginRefused:
     places = " and ".join(dict.fromkeys(_PLACE.findall(said))) or "the list of known hosts"
     return LoginRefused(

@@ -123,6 +123,12 @@ class Channel:
             self._listen()
         return self._said.decode("utf-8", "replace").strip()
 
+    def status(self, within: float = 1.0) -> int | None:
+        """Return the exit status of the program, None if it does not end in so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(within)
+        return None
+
     def close(self) -> None:
         """End the program; quick and without errors in any state."""
         self._closed = True

@@ -21,6 +21,8 @@ LOG = logging.getLogger("avocado." + __name__)
 PERSIST = 60
 #: The program.
 _SSH = "ssh"
+#: Its exit status where a signal ended what ran over there.
+_KILLED = 255
 #: Seconds for a host to say who it is.
 _CONNECT = 15
 #: Answers a host may miss in a row; with one more, before the timeout, its connection is dead.
@@ -114,9 +116,9 @@ class Connection:
         try:
             _greet(channel, heard)
         except HostUnreachable:
-            complaints = channel.complaints()
+            complaints, status = channel.complaints(), channel.status()
             channel.close()
-            raise self._no_channel(complaints, heard) from None
+            raise self._no_channel(complaints, heard, status) from None
         except BaseException:
             channel.close()
             raise
@@ -185,9 +187,13 @@ class Connection:
         settings = _settings(host) | ciphers.wanted(command, host.address.strip("[]"))
         return [*command, *_options(settings), "--", host.address.strip("[]")]
 
-    def _no_channel(self, complaints: str, heard: list[bytes]) -> PoolUnreachable:
+    def _no_channel(
+        self, complaints: str, heard: list[bytes], status: int | None
+    ) -> PoolUnreachable:
         if not self.alive:
             return self._ended()
+        if status == _KILLED and not heard and not complaints:
+            return causes.shell_killed(self.title)
         return causes.no_channel(self.title, complaints, os.fsdecode(b"\n".join(heard)))
 
     def _ended(self) -> HostUnreachable:

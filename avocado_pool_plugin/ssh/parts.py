@@ -46,15 +46,15 @@ class Part:
         self.path, self.ours, self.resumable = path, True, False
 
 
-def path_of(session: Session, path: str, stamp: Stamp, digest: str | None) -> str:
+def path_of(session: Session, path: str, stamp: Stamp, content: str | None) -> str:
     """
     Return the part for a file over there, the same in each attempt to send this content.
 
     :param path: what it is to become
     :param stamp: of the file here
-    :param digest: of the same, None if it is not known
+    :param content: what tells its content from others, None if nothing is known of it
     """
-    identity = [digest or f"{socket.gethostname()} {stamp}"]
+    identity = [content or f"{socket.gethostname()} {stamp}"]
     if not session.abilities.flock:
         # nothing would keep two from filling one part
         identity += [socket.gethostname(), str(os.getpid()), str(threading.get_ident())]

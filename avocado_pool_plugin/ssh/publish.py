@@ -66,8 +66,8 @@ class Publish:
         with self._ready(local, progress) as (source, info):
             known = self._known(source)
             self._placed(local, path, info or known.info)  # refused before anything travels
-            session, digest = self.view.session, (info or known.info).digest
-            target = parts.path_of(session, path, known.stamp, digest)
+            session, content = self.view.session, info.digest if info else _content(known)
+            target = parts.path_of(session, path, known.stamp, content)
             parts.make_room(self.view, source, path, target, self.here.policy.fsync)
             # the part stays locked as long as what filled it is ours
             with session.bulk() as bulk, parts.kept(session, target) as kept:
@@ -207,6 +207,11 @@ class Publish:
             loosened=_loosened(look),
         )
         self.view.keep(shell.look([look.path]))
+
+
+def _content(known: Peek) -> str | None:
+    """Return what tells a file's content from others, the same before and after it was read."""
+    return known.info.generation or known.info.digest
 
 
 def _loosened(look: Look) -> bytes | None:

@@ -146,10 +146,13 @@ class View:
 
         :raises StateMissing: there is none
         """
-        known = self.peek(path)
+        return self._must(self.look(path))
+
+    def _must(self, look: Look) -> Peek:
+        known = self.weigh(look)
         if known is None:
             raise StateMissing(
-                f"{self.title(path)} does not exist; set the state first or look elsewhere"
+                f"{self.title(look.path)} does not exist; set the state first or look elsewhere"
             )
         return known
 
@@ -168,8 +171,9 @@ class View:
         :raises StateMissing: there is no such file
         :raises ChainBroken: it stands on something that is no state
         """
-        self.must(path)
-        backing = backing_of(self.look(path), self.title(path))
+        look = self.look(path)
+        self._must(look)
+        backing = backing_of(look, self.title(path))
         if backing.outside:
             raise ChainBroken(
                 f"{self.title(path)} stands on {backing.outside}, which is no state of the same "

@@ -310,6 +310,8 @@ def test_old_parts_over_there_are_removed(kind, scenes):
 def ours(monkeypatch) -> Iterator[Callable[[], list[int]]]:
     """Return what finds the ssh processes of children; they end soon without a user."""
     session.close_all()
+    for kind in KINDS:
+        server(kind)  # which is to be there before its files would be among the children's
     with tempfile.TemporaryDirectory(prefix="pool-t-", dir="/tmp") as directory:
         monkeypatch.setattr(tempfile, "tempdir", directory)
         monkeypatch.setattr(login, "PERSIST", 5)

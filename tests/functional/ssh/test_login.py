@@ -580,6 +580,16 @@ def test_far_side_without_sh(tmp_path):
     assert "no-such-program" in str(raised.value)
 
 
+def test_far_side_whose_shell_is_killed(tmp_path):
+    """As by one who is short of memory: trying again may help, unlike without a shell."""
+    with (
+        Sshd(tmp_path, ForceCommand="kill -9 $$") as server,
+        connected(server.host()) as connection,
+        pytest.raises(HostUnreachable, match="was killed as it started"),
+    ):
+        connection.channel()
+
+
 def test_far_side_that_talks_without_end(tmp_path):
     with (
         Sshd(tmp_path, ForceCommand="yes") as server,
