@@ -1,8 +1,9 @@
 """What a host's directories show of its files, and what is known of each without reading it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from avocado_pool_plugin.core import evidence, records, seen
 from avocado_pool_plugin.core.dependents import Guard, check_replace
@@ -16,6 +17,8 @@ from avocado_pool_plugin.ssh.looks import Look, backing_of
 from avocado_pool_plugin.ssh.session import Session
 from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.shell import Shell
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,27 @@ class View:
         host = self.session.host
         return f"/{host.user}@{host.address}:{host.port}/{path}"
 
+    def ask(
+        self, doing: str, what: str | Sequence[str], work: Callable[[Shell], _Result]
+    ) -> _Result:
+        """
+        Do something over there that can be done anew from its start, see ``Session.again``.
+
+        :param doing: such as ``looking at``
+        :param what: the path that it is done to, or several
+        """
+        paths = [what] if isinstance(what, str) else what
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+
+        def attempt() -> _Result:
+            with self.session.shell() as shell:
+                return work(shell)
+
+        return self.session.again(f"{doing} {self.title(paths[0])}{more}", attempt)
+
     def names(self, directory: str) -> list[str]:
         """Return the names in a directory, without those of ours; none if it does not exist."""
-
-        def ask() -> list[str]:
-            with self.session.shell() as shell:
-                return shell.names(directory)
-
-        return self.session.again(f"listing {self.title(directory)}", ask)
+        return self.ask("listing", directory, lambda shell: shell.names(directory))
 
     def look(self, path: str) -> Look:
         """Return what lies over there about a file; that of its chain is looked at along."""
@@ -77,25 +93,16 @@ class View:
         if known is not None:
             return known
 
-        def ask() -> dict[str, Look]:
-            with self.session.shell() as shell:
-                return shell.look([path], chain=path.endswith(IMAGE_SUFFIX))
-
-        found = self.session.again(f"looking at {self.title(path)}", ask)
+        chain = path.endswith(IMAGE_SUFFIX)
+        found = self.ask("looking at", path, lambda shell: shell.look([path], chain=chain))
         self.keep(found)
         return found[path]
 
     def look_at_all(self, paths: Iterable[str]) -> None:
         """Look at many files at once, for what is asked for next."""
         wanted = list(dict.fromkeys(paths))
-
-        def ask() -> dict[str, Look]:
-            with self.session.shell() as shell:
-                return shell.look(wanted)
-
         if wanted and glance.remembered() is not None:
-            what = f"looking at {self.title(wanted[0])} and {len(wanted) - 1} more"
-            self.keep(self.session.again(what, ask))
+            self.keep(self.ask("looking at", wanted, lambda shell: shell.look(wanted)))
 
     def keep(self, looks: dict[str, Look]) -> None:
         """Remember looks for this glance."""

@@ -15,6 +15,7 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.ssh.looks import Look, backing_of, backing_path, is_speakable
+from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.view import View
 
 #: Files that are looked at in one round trip.
@@ -79,16 +80,14 @@ class FarFiles:
         return backing_of(self.look(path), self.view.title(path))
 
     def _ask(self, paths: list[str]) -> dict[str, Look]:
-        def ask() -> dict[str, Look]:
-            with self.view.session.shell() as shell:
-                found = shell.look(paths)
-                below = set(map(backing_path, found.values())) - {"", *found, *self._looks}
-                # to follow chains over there takes programs for each file, to look takes none
-                return {**found, **shell.look(sorted(below), chain=True)}
+        def look(shell: Shell) -> dict[str, Look]:
+            found = shell.look(paths)
+            below = set(map(backing_path, found.values())) - {"", *found, *self._looks}
+            # to follow chains over there takes programs for each file, to look takes none
+            return {**found, **shell.look(sorted(below), chain=True)}
 
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         try:
-            return self.view.session.again(f"looking at {self.view.title(paths[0])}{more}", ask)
+            return self.view.ask("looking at", paths, look)
         except (HostUnreachable, LoginRefused, PoolSilent) as error:
             self._failed = error
             raise

@@ -1,12 +1,11 @@
 """What only who checks a place looks at, on another host; see eyes.py."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh import survey
-from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.store import RemoteStore
 
 _Result = TypeVar("_Result")
@@ -23,34 +22,26 @@ class FarEyes:
     def __init__(self, root: str, store: RemoteStore) -> None:
         self._root = root
         self._store = store
+        self._ask = store.view.ask
 
     def stamps(self, paths: Iterable[str]) -> Mapping[str, Stamp]:
         """See :class:`Eyes`."""
         wanted = list(paths)
         if not wanted:
             return {}
-        looks = self._do("looking at", wanted[0], lambda shell: shell.look(wanted))
+        looks = self._ask("looking at", wanted[0], lambda shell: shell.look(wanted))
         return {path: look.stamp for path, look in looks.items() if look.stamp}
 
     def strays(self, below: str = "") -> list[str]:
         """See :class:`Eyes`."""
         root = self._root
-        return self._do("listing", root, lambda shell: survey.strays(shell, root, below))
+        return self._ask("listing", root, lambda shell: survey.strays(shell, root, below))
 
     def check_image(self, path: str) -> str | None:
         """See :class:`Eyes`."""
         image = qemu.alone(path)
-        found = self._do("checking", path, lambda shell: survey.check_image(shell, image))
+        found = self._ask("checking", path, lambda shell: survey.check_image(shell, image))
         if found is None:
             return None
         status, said = found
         return "" if status in qemu.HARMLESS else qemu.told(path, said)
-
-    def _do(self, doing: str, path: str, ask: Callable[[Shell], _Result]) -> _Result:
-        session = self._store.session
-
-        def work() -> _Result:
-            with session.shell() as shell:
-                return ask(shell)
-
-        return session.again(f"{doing} {self._store.view.title(path)}", work)

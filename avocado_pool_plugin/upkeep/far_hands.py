@@ -1,6 +1,6 @@
 """What only who takes over a place has to do with its files, on another host; see hands.py."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from avocado_pool_plugin.core.digest import BLOCK, SHA256, Progress, Tree
@@ -33,15 +33,16 @@ class FarHands:
     def __init__(self, root: str, store: RemoteStore) -> None:
         self._root = root
         self._store = store
+        self._ask = store.view.ask
 
     def starts(self, paths: Iterable[str]) -> Mapping[str, bytes]:
         """See :class:`Hands`."""
         wanted = list(paths)
-        return self._do("reading", self._root, lambda shell: changing.starts(shell, wanted, START))
+        return self._ask("reading", self._root, lambda shell: changing.starts(shell, wanted, START))
 
     def others(self) -> list[Entry]:
         """See :class:`Hands`."""
-        found = self._do("listing", self._root, lambda shell: changing.others(shell, self._root))
+        found = self._ask("listing", self._root, lambda shell: changing.others(shell, self._root))
         return [
             Entry(path, status.stamp, status.allocated, status.device)
             for path, status in sorted(found.items())
@@ -78,8 +79,8 @@ class FarHands:
     def _changed(self, path: str, change: Change, found: Digested) -> str:
         algorithm = found.digest.partition(":")[0]
         if algorithm == SHA256:
-            return self._do("reading", path, lambda sh: changing.sum_changed(sh, path, change))
-        starts = self._do("reading", path, lambda shell: changing.starts(shell, [path], BLOCK))
+            return self._ask("reading", path, lambda sh: changing.sum_changed(sh, path, change))
+        starts = self._ask("reading", path, lambda shell: changing.starts(shell, [path], BLOCK))
         tree = Tree(found.stamp.size, (algorithm,))
         tree.put(0, found.leaves, algorithm)
         first = starts.get(path, b"")
@@ -94,12 +95,12 @@ class FarHands:
     def change(self, path: str, change: Change, stamp: Stamp) -> None:
         """See :class:`Hands`."""
         fsync = self._store.policy.fsync
-        self._do("writing", path, lambda shell: changing.change(shell, path, change, stamp, fsync))
+        self._ask("writing", path, lambda shell: changing.change(shell, path, change, stamp, fsync))
         self._store.view.forget(path)
 
     def trusted(self, path: str) -> Stamp | None:
         """See :class:`Hands`."""
-        return self._do("looking at", path, lambda shell: changing.trusted(shell, path))
+        return self._ask("looking at", path, lambda shell: changing.trusted(shell, path))
 
     def in_use(self, path: str) -> bool:
         """See :class:`Hands`."""
@@ -109,7 +110,7 @@ class FarHands:
             texts = survey.read(shell, [_LOCKS])
             return any(lock.is_on(found) for lock in parse_locks(texts.get(_LOCKS, b"")))
 
-        return self._do("looking at", path, look)
+        return self._ask("looking at", path, look)
 
     def standing(self, path: str, noted: Iterable[User]) -> Mapping[str, bool]:
         """See :class:`Hands`."""
@@ -120,13 +121,4 @@ class FarHands:
             found = (user for user in shelf.users(path, None) if user.path in known)
             return {user.path: shelf.open_overlay(user) for user in found}
 
-        return self._do("looking at", path, look)
-
-    def _do(self, doing: str, path: str, ask: Callable[[Shell], _Result]) -> _Result:
-        session = self._store.session
-
-        def work() -> _Result:
-            with session.shell() as shell:
-                return ask(shell)
-
-        return session.again(f"{doing} {self._store.view.title(path)}", work)
+        return self._ask("looking at", path, look)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from stat import S_IMODE, S_ISREG
 from typing import TypeVar
@@ -49,6 +49,7 @@ class FarSite:
     def __init__(self, place: Location, store: RemoteStore) -> None:
         self.place = place
         self.store = store
+        self._ask = store.view.ask
         self.policy = store.policy
 
     @property
@@ -62,9 +63,7 @@ class FarSite:
 
     def exists(self) -> bool:
         """See :class:`Site`."""
-        return self._do(
-            f"looking at {self.title(self.root)}", lambda shell: survey.exists(shell, self.root)
-        )
+        return self._ask("looking at", self.root, lambda shell: survey.exists(shell, self.root))
 
     def items(self, below: str = "", known: bool = False) -> list[Item]:
         """See :class:`Site`."""
@@ -75,7 +74,7 @@ class FarSite:
             # what lies about the file that a link leads to lies beside that one
             return {**looks, **(shell.look(again) if again else {})}
 
-        looks = self._do(f"listing {self.title(self.root)}", look)
+        looks = self._ask("listing", self.root, look)
         found = (self._item(look, known) for look in looks.values())
         return sorted((item for item in found if item), key=lambda item: item.path)
 
@@ -104,16 +103,18 @@ class FarSite:
 
     def notes(self, below: str = "") -> list[Entry]:
         """See :class:`Site`."""
-        found = self._do(
-            f"listing {self.title(self.root)}",
+        found = self._ask(
+            "listing",
+            self.root,
             lambda shell: survey.notes(shell, self.root, below),
         )
         return _entries(found)
 
     def ours(self, *directories: str) -> list[Entry]:
         """See :class:`Site`."""
-        found = self._do(
-            f"listing {self.title(directories[0])}",
+        found = self._ask(
+            "listing",
+            directories[0],
             lambda shell: survey.ours(shell, self.root, directories),
         )
         return _entries(found)
@@ -123,14 +124,13 @@ class FarSite:
         wanted = list(paths)
         if not wanted:
             return {}
-        return self._do(
-            f"reading {self.title(wanted[0])}", lambda shell: survey.read(shell, wanted)
-        )
+        return self._ask("reading", wanted[0], lambda shell: survey.read(shell, wanted))
 
     def write(self, path: str, data: bytes) -> None:
         """See :class:`Site`."""
-        self._do(
-            f"writing {self.title(path)}",
+        self._ask(
+            "writing",
+            path,
             lambda shell: shell.write(path, data, self.policy.fsync),
         )
 
@@ -138,22 +138,18 @@ class FarSite:
         """See :class:`Site`."""
         wanted = list(paths)
         if wanted:
-            self._do(
-                f"removing {self.title(wanted[0])}", lambda shell: survey.forget(shell, wanted)
-            )
+            self._ask("removing", wanted[0], lambda shell: survey.forget(shell, wanted))
 
     def drop_idle(self, paths: Iterable[str]) -> list[str]:
         """See :class:`Site`."""
         wanted = list(paths)
         if not wanted:
             return []
-        return self._do(
-            f"removing {self.title(wanted[0])}", lambda shell: survey.drop_idle(shell, wanted)
-        )
+        return self._ask("removing", wanted[0], lambda shell: survey.drop_idle(shell, wanted))
 
     def backing(self, path: str, home: str) -> Backing:
         """See :class:`Site`."""
-        look = self._do(f"looking at {self.title(path)}", lambda shell: shell.look([path])[path])
+        look = self._ask("looking at", path, lambda shell: shell.look([path])[path])
         if look.stamp is None:
             raise StateMissing(f"{self.title(path)} is gone meanwhile; look again what is there")
         place = os.path.join(home, os.path.basename(path))
@@ -190,14 +186,12 @@ class FarSite:
             found = shell.look([kept, aside])
             return next((file for file in (kept, aside) if found[file].stamp is not None), "")
 
-        return self._do(f"removing {self.title(path)}", work)
+        return self._ask("removing", path, work)
 
     def move_new(self, old: str, new: str) -> bool:
         """See :class:`Site`."""
         fsync = self.policy.fsync
-        return self._do(
-            f"renaming {self.title(old)}", lambda shell: survey.move_new(shell, old, new, fsync)
-        )
+        return self._ask("renaming", old, lambda shell: survey.move_new(shell, old, new, fsync))
 
     @property
     def eyes(self) -> FarEyes:
@@ -206,9 +200,7 @@ class FarSite:
 
     def shelf(self, path: str) -> Shelf:
         """See :class:`Site`."""
-        return self._do(
-            f"looking at {self.title(os.path.dirname(path))}", lambda shell: FarShelf(shell, path)
-        )
+        return self._ask("looking at", os.path.dirname(path), lambda shell: FarShelf(shell, path))
 
     def clock(self) -> float:
         """See :class:`Site`; this host's clock if nothing can be written there."""
@@ -222,13 +214,11 @@ class FarSite:
                 return shell.clock(self.root) / 1e9
             return time.time()
 
-        return self._do(f"asking {self.title(self.root)} for its clock", ask)
+        return self._ask("asking for the clock of", self.root, ask)
 
     def free(self) -> int:
         """See :class:`Site`."""
-        return self._do(
-            f"looking at {self.title(self.root)}", lambda shell: shell.space(self.root)[1]
-        )
+        return self._ask("looking at", self.root, lambda shell: shell.space(self.root)[1])
 
     @property
     def hands(self) -> FarHands:
@@ -247,15 +237,6 @@ class FarSite:
             yield
         except StateNeeded as error:
             raise StateNeeded(self.title(str(error))) from error
-
-    def _do(self, doing: str, ask: Callable[[Shell], _Result]) -> _Result:
-        session = self.store.session
-
-        def work() -> _Result:
-            with session.shell() as shell:
-                return ask(shell)
-
-        return session.again(doing, work)
 
 
 def _entries(found: Mapping[str, Status]) -> list[Entry]:
