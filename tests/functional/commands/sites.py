@@ -60,3 +60,18 @@ def runner(where: Where, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return cmd.Pool().run(config)
 
     return run
+
+
+@pytest.fixture(params=["here", "plain"])
+def where(request: pytest.FixtureRequest) -> Where:
+    return where_of(request.param)
+
+
+@pytest.fixture
+def run(where: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(where, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(where_of("here"), tmp_path / "cache", monkeypatch)

@@ -14,7 +14,7 @@ import pytest
 from avocado_pool_plugin.core import durable, layout, records, users
 from avocado_pool_plugin.core.layout import META
 from tests.faults.adopting import adopt
-from tests.functional.commands.sites import WHERE, Run, Where, runner, where_of
+from tests.functional.commands.sites import WHERE, here, run, runner, where, where_of
 from tests.functional.commands.test_moves import own_lines
 from tests.support.images import edit, held_open, image, qemu_img, write
 from tests.support.jobs import Worker
@@ -23,6 +23,8 @@ from tests.support.places import POLICY, digest_of, local_store
 from tests.support.states import contents, get, leftovers, stamp
 from tests.support.strace import calls, killed, points
 from tests.support.terminals import on_terminal
+
+__all__ = ["here", "run", "where"]
 from tests.support.vms import Lab, backing, holds, sound, tool
 
 NAMES = "abc"
@@ -57,21 +59,6 @@ def pool(filled_once: Path, tmp_path: Path) -> Path:
     while durable.clock(str(tmp_path)) <= max(p.stat().st_ctime_ns for p in tmp_path.rglob("*")):
         time.sleep(0.001)
     return tmp_path / "pool"
-
-
-@pytest.fixture(params=["here", "plain"])
-def where(request: pytest.FixtureRequest) -> Where:
-    return where_of(request.param)
-
-
-@pytest.fixture
-def run(where: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where, tmp_path / "cache", monkeypatch)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where_of("here"), tmp_path / "cache", monkeypatch)
 
 
 def state(pool: Path, name: str) -> Path:

@@ -19,7 +19,7 @@ from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.upkeep import holders
 from avocado_pool_plugin.upkeep.here import LocalSite
-from tests.functional.commands.sites import WHERE, Run, Where, runner, where_of
+from tests.functional.commands.sites import WHERE, Run, here, run, runner, where, where_of
 from tests.functional.commands.test_moves import own_lines
 from tests.support.images import held_open, image
 from tests.support.jobs import Worker
@@ -29,22 +29,9 @@ from tests.support.remote import remote_store, server
 from tests.support.states import contents
 from tests.support.terminals import on_terminal
 
+__all__ = ["here", "run", "where"]
+
 HOST = socket.gethostname()
-
-
-@pytest.fixture(params=["here", "plain"])
-def where(request: pytest.FixtureRequest) -> Where:
-    return where_of(request.param)
-
-
-@pytest.fixture
-def run(where: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where, tmp_path / "cache", monkeypatch)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where_of("here"), tmp_path / "cache", monkeypatch)
 
 
 @pytest.fixture
