@@ -63,8 +63,13 @@ def _once(command: list[str], timeout: int) -> subprocess.CompletedProcess[str]:
         )
     except FileNotFoundError:
         raise ToolFailed(
-            f"{PROGRAM} was not found; install QEMU's tools or set qemu_img_binary"
+            f"{command[0]} was not found; install QEMU and its tools, or set qemu_img_binary and "
+            f"qemu_binary"
         ) from None
+    except OSError as error:
+        raise ToolFailed(
+            f"{command[0]} can't be started: {error.strerror}; check that it is a program"
+        ) from error
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{' '.join(command)} did not end within {timeout} seconds") from None
 

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.core import knowledge, layout
-from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused, ParentChanged, StateMissing
+from avocado_pool_plugin.core.errors import (
+    ChainBroken,
+    ImageRefused,
+    ParentChanged,
+    StateMissing,
+    unreachable,
+)
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, state_name
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, read_header
@@ -103,9 +109,7 @@ def parent_in(directory: str) -> Callable[[str], str]:
         try:
             backing = backing_of(path)
         except FileNotFoundError:
-            raise StateMissing(
-                f"{path} is missing, another state stands on it; set state {name!r} again"
-            ) from None
+            raise _missing(path, name) from None
         if backing.outside:
             raise ChainBroken(
                 f"{path} stands on {backing.outside}, which is no state of the same image; set "
@@ -116,13 +120,23 @@ def parent_in(directory: str) -> Callable[[str], str]:
     return parent_of
 
 
+def _missing(path: str, name: str) -> StateMissing:
+    return StateMissing(f"{path} is missing, another state stands on it; set state {name!r} again")
+
+
 def states_in(directory: str) -> list[str]:
-    """Return the names of the image states in a directory, sorted; none if it does not exist."""
+    """
+    Return the names of the image states in a directory, sorted; none if it does not exist.
+
+    :raises PoolUnreachable: it can't be listed
+    """
     try:
         with os.scandir(directory) as entries:
             files = [e.name for e in entries if not layout.is_ours(e.name) and e.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise unreachable(directory, error) from error
     return sorted(name for name in map(state_name, files) if name)
 
 
@@ -147,12 +161,15 @@ def leads_away(path: str) -> bool:
     """
     Tell whether a state's file names its parent by a path that is not the state beside it.
 
-    One whose header is damaged leads nowhere, and so not to the state beside it either.
+    One whose header is damaged leads nowhere, and so not to the state beside it either; one that is
+    not there names none.
     """
     if not path.endswith(IMAGE_SUFFIX):
         return False
     try:
         header = read_header(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except ImageRefused:
         return True
     name = named_backing(header, path, os.path.dirname(path)).state
@@ -180,7 +197,9 @@ def verify(directory: str, name: str, policy: Policy, seen_dir: str | None = Non
                 f"the state beside it; get the state from a pool, or set it again"
             )
         info = knowledge.identify(path, policy, seen_dir)
-        if info and below:
+        if info is None:
+            raise _missing(path, current)
+        if below:
             check_parent(path, info, below)
         below = info
     return names

@@ -8,12 +8,12 @@ Hosts that only keep states may lack blake3: ``s2t1m`` is the same tree with sha
 ``sha256`` what coreutils make of the whole content.
 """
 
+import errno
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
 from avocado_pool_plugin.core.errors import FileChanging
+from avocado_pool_plugin.core.parallel import in_parallel, in_runs
 
 #: What states on this host have; the others are for hosts that can't compute it.
 ALGORITHM, SHA256_TREE, SHA256 = "b3t1m", "s2t1m", "sha256"
@@ -25,20 +25,11 @@ _ZERO_LEAF = bytes(LEAF)
 _ZEROS = bytes(BLOCK)
 #: Data that begins with fewer zeros, in bytes, is no block of zeros.
 _GLANCE = 64
-#: Hashing less than this is not worth starting threads for, in bytes.
-_SERIAL = 4 * BLOCK
-_THREADS = 4
-#: How often, and with how many seconds in between, it is looked whether others are at work.
-_LOOKS, _PAUSE = 4, 0.001
-#: Blocks handed to a thread at once.
-_RUN = 4
 
 #: Told how many bytes are done since the last call.
 Progress = Callable[[int], None]
 Spans = list[tuple[int, int]]
 _Hash = Callable[[bytes | memoryview], bytes]
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class Tree:
@@ -159,7 +150,7 @@ def data_spans(fd: int, size: int) -> Iterator[tuple[int, int]]:
             start = os.lseek(fd, position, os.SEEK_DATA)
             end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
-            if error.errno != 6:  # ENXIO: only a hole is left
+            if error.errno != errno.ENXIO:  # not because only a hole is left
                 yield position, size
             return
         if start >= size:
@@ -226,68 +217,6 @@ def _plain(fd: int, size: int, progress: Progress | None) -> str:
         whole.update(_ZEROS[: size - start])
     _require_length(fd, size)
     return f"{SHA256}:{whole.hexdigest()}"
-
-
-def in_runs(blocks: Iterator[tuple[int, Spans]]) -> Iterator[list[tuple[int, Spans]]]:
-    run: list[tuple[int, Spans]] = []
-    for block in blocks:
-        run.append(block)
-        if len(run) == _RUN:
-            yield run
-            run = []
-    if run:
-        yield run
-
-
-def in_parallel(
-    work: Callable[[_Item], _Result], runs: Iterator[_Item], size: int
-) -> Iterator[_Result]:
-    """Yield the result of work on each run, with few runs under way at any time."""
-    threads = 1 if size <= _SERIAL else min(_THREADS, _idle_cores())
-    if threads == 1:
-        yield from map(work, runs)
-        return
-    from collections import deque
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for run in runs:
-                waiting.append(pool.submit(work, run))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _idle_cores() -> int:
-    """
-    Return how many cores a scan may use, at least its own.
-
-    Where others are at work too, further threads only stand in each other's way: eight copies at
-    once on two cores take a third longer with two threads each.
-    """
-    cores = len(os.sched_getaffinity(0))
-    others = _running() - 1
-    for _ in range(_LOOKS):
-        if others <= 0:
-            break
-        # those who only wait for a lock wake up now and then, those at work are there every time
-        time.sleep(_PAUSE)
-        others = min(others, _running() - 1)
-    return max(1, cores - max(0, others))
-
-
-def _running() -> int:
-    """Return how many threads of the whole machine run or could run now; 1 if that is not known."""
-    try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].partition("/")[0])
-    except (OSError, ValueError, IndexError):
-        return 1
 
 
 def read_block(fd: int, number: int, size: int, buffer: bytearray) -> memoryview:

@@ -4,28 +4,30 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 
 from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable, SpaceMissing, no_use
 
+#: Of linux/fcntl.h and linux/fs.h.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+#: The longest name of a file, in bytes.
+_MAX_NAME = 255
+
 
 def sync_file(path: str) -> None:
     """Make a file's content survive a power cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-#: Of linux/fcntl.h and linux/fs.h.
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+    _sync(path, os.O_RDONLY)
 
 
 def sync_dir(directory: str) -> None:
     """Make the names in a directory survive a power cut."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(directory, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: str, flags: int) -> None:
+    fd = os.open(path, flags | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
@@ -59,16 +61,21 @@ def make_dirs(directory: str, fsync: bool = True) -> None:
 
 
 def make_meta(path: str, fsync: bool = True) -> str:
-    """Make our directory beside a file, for the same group and modes, and return it."""
+    """Make our directory beside a file, as :func:`make_like_parent` does, and return it."""
     return make_like_parent(layout.meta_dir(path), fsync)
 
 
 def make_like_parent(directory: str, fsync: bool = True) -> str:
-    """Make a directory that the same people can use as the one it is in, and return it."""
+    """
+    Make a directory that the same people can use as the one it is in, and return it.
+
+    :raises PoolUnreachable: it can't be made; the text names it and the reason
+    """
     if not os.path.isdir(directory):
         make_dirs(directory, fsync)
-        owner = os.stat(os.path.dirname(directory))
-        with contextlib.suppress(PermissionError):
+        # what can't be given to them is still a directory for us
+        with contextlib.suppress(OSError):
+            owner = os.stat(os.path.dirname(directory))
             os.chown(directory, -1, owner.st_gid)
             os.chmod(directory, owner.st_mode & 0o3777)
     return directory
@@ -158,15 +165,23 @@ def exchange(one: str, other: str) -> bool:
 def write_whole(path: str, data: bytes, fsync: bool = True) -> None:
     """Write a small file of ours so that readers see the old or the new content."""
     temporary = write_temporary(path, data, fsync)
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        unlink(temporary)
+        raise
     if fsync:
         sync_dir(os.path.dirname(path))
 
 
 def write_temporary(path: str, data: bytes, fsync: bool = True) -> str:
     """Write data under an unused name beside ``path`` and return that name."""
-    temporary = f"{path}.{new_token()}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    directory, name = os.path.split(path)
+    ending = f".{new_token()}.tmp"
+    # in the trash names are longer than that of the state
+    short = os.fsencode(name)[: _MAX_NAME - len(ending)].decode(errors="ignore")
+    temporary = os.path.join(directory, short + ending)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -196,7 +211,7 @@ def create_whole(path: str, data: bytes) -> bool:
 
 def _create_plain(path: str, data: bytes) -> bool:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
         return False
     with os.fdopen(fd, "wb") as file:
@@ -219,7 +234,7 @@ def clock(directory: str) -> int:
     """
     probe = os.path.join(directory, f".clock-{new_token()}.tmp")
     try:
-        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -230,3 +245,15 @@ def clock(directory: str) -> int:
     finally:
         os.close(fd)
         os.unlink(probe)
+
+
+def seconds(directory: str) -> float:
+    """
+    Return the time by which all who share a directory go, in seconds since 1970; see :func:`clock`.
+
+    Where nothing can be written it is this host's.
+    """
+    try:
+        return clock(directory) / 1e9
+    except OSError:
+        return time.time()

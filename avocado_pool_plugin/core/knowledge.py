@@ -111,7 +111,8 @@ def identify(
         info = judge(path, digest, stamp, seen_dir)
         if info is not None:
             return info
-        if _stamp(path) == stamp:
+        # where times are coarse, a file that replaces another one may have its stamp
+        if _stamp(path) == stamp and known.info.digest != digest:
             raise corrupt(path, known.info.digest, digest)
     raise FileChanging(f"{path} is being written to; wait until that is done")
 
@@ -206,6 +207,8 @@ def judge(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInf
 
 def _adopt(path: str, digest: str, stamp: Stamp, seen_dir: str | None) -> FileInfo:
     info = adopted(digest, stamp)
+    if _stamp(path) != stamp:
+        return info  # gone or replaced meanwhile: what was read says nothing of what comes there
     trusted = stamp if _trusted(path, stamp) else None
     if records.adopt(path, Record(info, stamp, trusted)):
         LOG.info("%s had no record, its content is recorded now: %s", path, digest)

@@ -6,6 +6,8 @@ import os
 META = ".pool"
 #: Ending of temporary files.
 PART = ".part"
+#: Ending of those that a later attempt may go on with.
+RESUME = f".resume{PART}"
 
 
 def meta_dir(path: str) -> str:
@@ -59,7 +61,7 @@ def part_path(path: str, token: str) -> str:
 
 def resumable_path(path: str, key: str) -> str:
     """Return a temporary name that a later attempt at the same content finds again."""
-    return _beside(path, f".{key}.resume{PART}")
+    return _beside(path, f".{key}{RESUME}")
 
 
 def unfinished_path(path: str) -> str:
@@ -75,6 +77,16 @@ def intents_dir(directory: str) -> str:
 def pins_dir(root: str) -> str:
     """Return the directory of pins of a cache or pool."""
     return os.path.join(root, META, "pins")
+
+
+def seen_dir(root: str) -> str:
+    """Return the directory of what a cache's readers know about files elsewhere."""
+    return os.path.join(root, META, "seen")
+
+
+def durations_path(root: str) -> str:
+    """Return what is remembered beside a cache of how long tests took."""
+    return os.path.join(root, META, "durations.json")
 
 
 def trash_dir(path: str) -> str:

@@ -3,9 +3,11 @@
 import logging
 import os
 import time
+from dataclasses import replace
 
 from avocado_pool_plugin.core import durable, knowledge, locks, users
 from avocado_pool_plugin.core.chain import backing_of
+from avocado_pool_plugin.core.dependents import check_replace, had_beside
 from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import LinkRefused, PoolError, StateMissing
 from avocado_pool_plugin.core.local import LocalStore
@@ -19,24 +21,36 @@ class LinkStore(LocalStore):
     """
     Like a local directory, but a fetch makes a symlink.
 
-    Real files in the cache are never destroyed for a link, and a link is never sent.
+    Real files in the cache are never destroyed for a link, nor is a link replaced that other states
+    in the cache stand on; and a link is never sent.
     """
 
     def fetch(self, path: str, local: str, progress: Progress | None = None) -> Moved:
-        """See :meth:`Store.fetch`; raises ``LinkRefused`` for a differing real file."""
+        """
+        See :meth:`Store.fetch`; no content is copied, so there is no progress.
+
+        :raises LinkRefused: ``local`` is a differing file of its own
+        """
         started = time.monotonic()
-        with locks.hold(local, self.policy.timeout):
+        with locks.hold(local, self.policy.timeout), durable.typed_failures(local):
             if self.linkable(path, local):
                 self.used(path)
                 self.note_link(path, local)
                 return Moved("kept", os.path.getsize(path))
-            durable.make_dirs(os.path.dirname(local), self.policy.fsync)
+            self._make_way(path, local)
             with durable.new_part(local, self.policy.fsync) as part:
                 os.symlink(path, part)
                 os.rename(part, local)
             self.used(path)
             self.note_link(path, local)
         return Moved("linked", os.path.getsize(path), time.monotonic() - started)
+
+    def _make_way(self, path: str, local: str) -> None:
+        """Consider what stands on other content that a symlink leads to until now."""
+        here, there = self.usable(local), self.info(path)
+        if here and there and not here.same_content(there):
+            guard = replace(self.guard, elsewhere=had_beside(path))
+            check_replace(local, there, guard)
 
     def note_link(self, path: str, local: str) -> None:
         """Note in the pool that a symlink leads to its file, if one does."""

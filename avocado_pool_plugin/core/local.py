@@ -27,6 +27,7 @@ from avocado_pool_plugin.core.errors import (
     ImageInUse,
     StateMissing,
     no_use,
+    unreachable,
 )
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
@@ -87,7 +88,13 @@ class LocalStore:
 
     def has(self, path: str) -> bool:
         """See :meth:`Store.has`."""
-        return os.path.exists(path)
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise unreachable(path, error) from error
+        return True
 
     def allocated(self, path: str) -> int:
         """See :meth:`Store.allocated`."""
@@ -117,11 +124,14 @@ class LocalStore:
         """See :meth:`Store.fetch`. One download of a file serves all of this host who wait."""
         started = time.monotonic()
         with locks.hold(local, self.policy.timeout):
-            if self._equal(path, local):
+            same = self._same(path, local)
+            if same:
                 self.used(path, local)
-                return Moved("kept", os.path.getsize(path))
+                return Moved("kept", same.size)
             if self.working(local) and in_use(local):
-                raise ImageInUse(f"image {local} can't be replaced, a running QEMU has it open")
+                raise ImageInUse(
+                    f"image {local} can't be replaced, a running QEMU has it open; end it first"
+                )
             with self._copy(path, local, progress) as (part, info, cloned):
                 self.put(part, local, info, replace(self.guard, elsewhere=had_beside(path)))
             self.used(path, local)
@@ -130,8 +140,9 @@ class LocalStore:
     def publish(self, local: str, path: str, progress: Progress | None = None) -> Moved:
         """See :meth:`Store.publish`. The pool's lock is not held while content is copied."""
         started = time.monotonic()
-        if self._equal(local, path) and made_alike(self.info(local), self.info(path)):
-            return Moved("kept", os.path.getsize(path))
+        same = self._same(local, path)
+        if same and made_alike(same, self.info(path)):
+            return Moved("kept", same.size)
         with (
             self._copy(local, path, progress) as (part, info, cloned),
             locks.hold(path, self.policy.timeout),
@@ -154,7 +165,9 @@ class LocalStore:
         with locks.hold(path, self.policy.timeout):
             if os.path.lexists(path):
                 check_replace(path, None, self.guard)
-                trash.throw(path, self.policy.fsync)
+                # without locks somebody else may be quicker
+                with durable.typed_failures(path), contextlib.suppress(FileNotFoundError):
+                    trash.throw(path, self.policy.fsync)
 
     def usable(self, path: str) -> FileInfo | None:
         """Return what a file is that may be replaced; a corrupt one counts as absent."""
@@ -164,16 +177,16 @@ class LocalStore:
             LOG.warning("%s", error)
             return None
 
-    def _equal(self, source: str, target: str) -> bool:
+    def _same(self, source: str, target: str) -> FileInfo | None:
         """
-        Tell whether the target is a true copy already.
+        Return what the source is if the target is a true copy of it already, else None.
 
         :raises FileCorrupt: the source is not what was recorded
         """
         if os.path.islink(target) or not os.path.exists(target) or chain.leads_away(target):
-            return False
+            return None
         mine, there = self.info(source), self.usable(target)
-        return bool(mine and there and mine.same_content(there))
+        return mine if mine and there and mine.same_content(there) else None
 
     @contextlib.contextmanager
     def _copy(
@@ -181,11 +194,9 @@ class LocalStore:
     ) -> Iterator[tuple[str, FileInfo, bool]]:
         """Give a verified copy of a file, ready to be put at ``target``, and what it is."""
         self._peek(source)
-        durable.make_dirs(os.path.dirname(target), self.policy.fsync)
-        durable.make_meta(target, self.policy.fsync)
-        self._require_space(source, target)
-        source = knowledge.resolve(source)
         with durable.new_part(target, self.policy.fsync) as part:
+            self._require_space(source, target)
+            source = knowledge.resolve(source)
             copied, info = self.copy_whole(source, part, progress)
             if source.endswith(IMAGE_SUFFIX):
                 info = self._at_home(source, part, target, info)
@@ -210,10 +221,15 @@ class LocalStore:
             trusted = None
             if known.fresh and known.info.digest and self.policy.verify != "always":
                 trusted = (known.stamp, known.info.digest)
-            with contextlib.suppress(FileChanging):
+            try:
                 copied = copy_file(source, part, trusted, progress)
                 return copied, self.verified(source, copied)
-            durable.unlink(part)
+            except FileChanging:
+                durable.unlink(part)
+            except FileNotFoundError:
+                durable.unlink(part)
+                if os.path.lexists(source):
+                    raise
         raise FileChanging(f"{source} is being written to; wait until that is done")
 
     def _require_space(self, source: str, target: str) -> None:
@@ -232,7 +248,9 @@ class LocalStore:
             return known.info
         info = knowledge.judge(source, copied.digest, copied.stamp, self.seen_dir)
         if info is None:
-            if self._peek(source).stamp != copied.stamp:
+            # where times are coarse, a file that replaces another one may have its stamp
+            as_was = known is not None and known.info.digest == copied.digest
+            if as_was or self._peek(source).stamp != copied.stamp:
                 raise FileChanging(f"{source} was replaced while it was copied")
             raise knowledge.corrupt(source, known.info.digest if known else None, copied.digest)
         return info

@@ -75,7 +75,7 @@ class Location:
         label, colon, path = text.partition(":")
         if not colon:
             raise LocationRefused(
-                f"location {text!r} has no ':'; write ':{text}' for a local directory"
+                f"location {text!r} has no ':'; write {f':{text}'!r} for a local directory"
             )
         plain = _MARKER.sub("", path, count=1)
         return cls(path=plain, label=label, link=plain != path)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from avocado_pool_plugin.core import typed
+
 #: Entries of a machine that are compared in a way of their own.
 QEMU, CPU, ACCELERATOR = "QEMU version", "CPU model", "accelerator"
 #: How entries of devices begin.
@@ -66,12 +68,9 @@ class Passport:
     def load(cls, data: Any) -> "Passport | None":
         """Return the passport of a record; None for one of a kind that is not known here."""
         try:
-            images = {
-                str(name): Mark(mark["generation"], mark["digest"], tuple(mark["stamp"]))
-                for name, mark in data["images"].items()
-            }
+            images = {name: typed.fill(Mark, mark) for name, mark in data["images"].items()}
             return cls.of({str(k): str(v) for k, v in data["machine"].items()}, images)
-        except (TypeError, KeyError, AttributeError):
+        except (TypeError, KeyError, AttributeError, ValueError):
             return None
 
     def dump(self) -> dict[str, Any]:

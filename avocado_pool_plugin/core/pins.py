@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from avocado_pool_plugin.core import durable, heart, layout, locks
+from avocado_pool_plugin.core import durable, heart, layout, locks, typed
 from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -59,13 +59,8 @@ class Pin:
 def decode(text: bytes) -> Pin | None:
     """Return a stored pin, None if it is damaged."""
     try:
-        data = json.loads(text)
-        files = data["files"]
-        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-            return None
-        since, lease = float(data["since"]), float(data["lease"])
-        return Pin(frozenset(files), str(data["by"]), since, lease)
-    except (ValueError, TypeError, KeyError):
+        return typed.fill(Pin, typed.mapping(text))
+    except ValueError:
         return None
 
 
@@ -175,7 +170,7 @@ def live(root: str) -> list[Pin]:
             return []
         if not names:
             return []
-        now = _clock(directory)
+        now = durable.seconds(directory)
         found = [_read(os.path.join(directory, name), now) for name in names]
     return [pin for pin in found if pin is not None]
 
@@ -201,13 +196,6 @@ def is_absent(path: str, timeout: float) -> bool:
         with contextlib.suppress(PoolUnreachable), locks.hold(path, timeout):
             pass
     return not os.path.exists(path)
-
-
-def _clock(directory: str) -> float:
-    try:
-        return durable.clock(directory) / 1e9
-    except OSError:
-        return time.time()  # it can't be written to
 
 
 def _read(path: str, now: float) -> Pin | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from avocado_pool_plugin.core import knowledge
 from avocado_pool_plugin.core.copy import allocated, can_clone, require_space
+from avocado_pool_plugin.core.durable import typed_failures
 from avocado_pool_plugin.core.errors import StateMissing
 from avocado_pool_plugin.core.evidence import Peek
 
@@ -93,17 +94,20 @@ def check_space(plan: Plan) -> None:
     Make sure that all of a plan fits on this host before any of it is done.
 
     :raises SpaceMissing: it does not; the text says how much is needed and free
+    :raises PoolUnreachable: a target can't be written to
     """
     needed: dict[int, tuple[str, int]] = {}
     for step in plan.steps:
         if step.action != "keep":
             directory = _existing(os.path.dirname(step.target))
-            device = os.stat(directory).st_dev
-            if not _shares_blocks(step.source, device, directory):
-                # by file system: directories on one of them share its room
-                needed[device] = (directory, needed.get(device, ("", 0))[1] + step.size)
+            with typed_failures(directory):
+                device = os.stat(directory).st_dev
+                if not _shares_blocks(step.source, device, directory):
+                    # by file system: directories on one of them share its room
+                    needed[device] = (directory, needed.get(device, ("", 0))[1] + step.size)
     for directory, size in needed.values():
-        require_space(directory, size, f"a chain of {len(plan.steps)} states")
+        with typed_failures(directory):
+            require_space(directory, size, f"a chain of {len(plan.steps)} states")
 
 
 def _shares_blocks(source: str, device: int, directory: str) -> bool:

@@ -18,11 +18,12 @@ _EXTENSION = struct.Struct(">II")
 #: Where the header says at which place the name of the backing file begins, and how long it is.
 _NAMED_AT, _NAMED = 8, struct.Struct(">QI")
 _BACKING_FORMAT = 0xE2792ACA
-_DIRTY, _CORRUPT, _DATA_FILE = 1, 2, 4
+_CORRUPT, _DATA_FILE = 2, 4
 #: QEMU holds shared locks on single bytes from 100 on while it uses an image.
 _LOCK_FIRST, _LOCK_COUNT = 100, 110
-#: The longest name of a backing file that the format allows, in bytes.
-_MAX_BACKING = 1023
+#: The longest name of a backing file that the format allows, and the largest cluster: in bytes. The
+#: first cluster holds the whole header and that name.
+_MAX_BACKING, _MAX_CLUSTER = 1023, 2 << 20
 #: Bytes that are read of an image at first: its header, and most often what it stands on.
 _START = 4096
 
@@ -38,7 +39,6 @@ class Header:
     :param snapshots: number of internal snapshots
     :param encrypted: whether content is encrypted
     :param data_file: whether content is in another file
-    :param dirty: not closed properly, reference counts need a repair
     :param corrupt: marked as damaged by QEMU
     """
 
@@ -48,7 +48,6 @@ class Header:
     snapshots: int = 0
     encrypted: bool = False
     data_file: bool = False
-    dirty: bool = False
     corrupt: bool = False
 
 
@@ -137,17 +136,14 @@ def backing_end(start: bytes) -> int:
 
 def _parse(start: bytes, read: Callable[[int, int], bytes]) -> Header:
     fields = _HEADER.unpack_from(start)
-    version, backing_at, backing_length, size = fields[1], fields[2], fields[3], fields[5]
-    crypt, snapshots = fields[6], fields[11]
+    version, size, crypt, snapshots = fields[1], fields[5], fields[6], fields[11]
+    if version not in (2, 3):
+        raise struct.error(f"its version is {version}, expected 2 or 3")
     features, length = 0, 72
-    if version >= 3:
+    if version == 3:
         (features,) = struct.unpack_from(">Q", start, 72)
         (length,) = struct.unpack_from(">I", start, 100)
-    if backing_at and backing_length > _MAX_BACKING:
-        raise struct.error(f"its backing file's name has {backing_length} bytes")
-    backing = read(backing_at, backing_length) if backing_at else b""
-    if len(backing) != (backing_length if backing_at else 0):
-        raise struct.error("the backing file's name is cut off")
+    backing = _backing(fields[2], fields[3], read)
     return Header(
         virtual_size=size,
         backing=os.fsdecode(backing),
@@ -155,9 +151,24 @@ def _parse(start: bytes, read: Callable[[int, int], bytes]) -> Header:
         snapshots=snapshots,
         encrypted=crypt != 0,
         data_file=bool(features & _DATA_FILE),
-        dirty=bool(features & _DIRTY),
         corrupt=bool(features & _CORRUPT),
     )
+
+
+def _backing(at: int, length: int, read: Callable[[int, int], bytes]) -> bytes:
+    """Return the name of the backing file, which is at a place of the file; none is at 0."""
+    if not at:
+        return b""
+    if length > _MAX_BACKING:
+        raise struct.error(f"its backing file's name has {length} bytes")
+    if at + length > _MAX_CLUSTER:
+        raise struct.error(f"its backing file's name is at byte {at}, outside of the header")
+    name = read(at, length)
+    if len(name) != length:
+        raise struct.error("the backing file's name is cut off")
+    if b"\0" in name:
+        raise struct.error("the backing file's name holds a null byte")
+    return name
 
 
 def _backing_format(start: bytes, at: int) -> str:
@@ -231,15 +242,18 @@ def in_use(path: str) -> bool:
     Tell whether a QEMU process of this host has an image open, for itself or as a backing file.
 
     :returns: False as well if there is no such file
+    :raises PoolUnreachable: it can't be looked at
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        try:
+            # struct flock: type, whence, start, length, pid
+            ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST, _LOCK_COUNT, 0)
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, ask)
+            return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    try:
-        # struct flock: type, whence, start, length, pid
-        ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST, _LOCK_COUNT, 0)
-        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, ask)
-        return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)
-    finally:
-        os.close(fd)
+    except OSError as error:
+        raise unreachable(path, error) from error

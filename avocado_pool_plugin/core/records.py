@@ -18,9 +18,10 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core import durable, layout, typed
 from avocado_pool_plugin.core.digest import ALGORITHM
 from avocado_pool_plugin.core.errors import PoolUnreachable, unreachable
+from avocado_pool_plugin.core.names import state_name
 from avocado_pool_plugin.core.passport import Passport
 from avocado_pool_plugin.core.recipe import Recipe
 
@@ -164,22 +165,34 @@ def template(info: FileInfo) -> tuple[bytes, bytes, bytes]:
 def decode(text: bytes) -> Record | None:
     """Return a stored record, None if it is damaged or of a later version of this package."""
     try:
-        data = json.loads(text)
+        data = typed.mapping(text)
         if data.pop("format") != _FORMAT:
             return None
         known = data.pop("sum", None)
         if known is not None and _SUM in text and known != _sum(text):
             return None
-        stamp = data.pop("stamp")
-        made_as = Stamp(**data.pop("made_as"))
-        data["also"] = _others(data["digests"])
-        for key in ("digest", "source_digest", "parent_digest"):
-            data[key] = _join(data.pop(f"{key}s"))
-        data["recipe"] = Recipe.load(data.get("recipe"))
-        data["passport"] = Passport.load(data.get("passport"))
-        return Record(FileInfo(**data), made_as, Stamp(**stamp) if stamp else None)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        made_as, stamp = typed.fill(Stamp, data.pop("made_as")), data.pop("stamp")
+        info = _info(data)
+        return Record(info, made_as, typed.fill(Stamp, stamp) if stamp else None)
+    except (ValueError, KeyError):
         return None  # written by a power cut or by nobody we know: as good as none
+
+
+def _info(data: dict[str, Any]) -> FileInfo:
+    """Return what a stored record says of its file; what is wrong is a ValueError or KeyError."""
+    recipe, passport = Recipe.load(data.pop("recipe", None)), data.pop("passport", None)
+    for key in ("digest", "source_digest", "parent_digest"):
+        digests = data.pop(f"{key}s")
+        if not isinstance(digests, dict) or not all(isinstance(v, str) for v in digests.values()):
+            raise ValueError(f"{key}s are {digests!r:.60}")
+        data[key] = _join(digests)
+        if key == "digest":
+            data["also"] = list(_others(digests))
+    found = typed.fill(FileInfo, data)
+    # it is part of paths
+    if found.size < 0 or (found.parent and state_name(found.parent, "") is None):
+        raise ValueError(f"{found.size} bytes on {found.parent!r:.60}")
+    return replace(found, recipe=recipe, passport=Passport.load(passport))
 
 
 def damaged(text: bytes | None) -> bool:
@@ -187,8 +200,8 @@ def damaged(text: bytes | None) -> bool:
     if text is None or decode(text) is not None:
         return False
     try:
-        return bool(json.loads(text)["format"] == _FORMAT)
-    except (ValueError, TypeError, KeyError):
+        return bool(typed.mapping(text)["format"] == _FORMAT)
+    except (ValueError, KeyError):
         return True
 
 
@@ -228,12 +241,18 @@ def read_candidates(path: str) -> list[Record]:
 
 
 def pending_names(path: str) -> list[str]:
-    """Return the names of records of writers of a file that did not commit."""
+    """
+    Return the names of records of writers of a file that did not commit.
+
+    :raises PoolUnreachable: they can't be looked for, so nothing may be taken for corrupt
+    """
     directory, prefix = os.path.split(layout.pending_prefix(path))
     try:
         names = os.listdir(directory)
-    except OSError:
-        return []
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []  # who may not see the names goes by the record alone
+    except OSError as error:
+        raise unreachable(directory, error) from error
     return sorted(
         os.path.join(directory, name)
         for name in names

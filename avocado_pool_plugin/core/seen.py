@@ -10,13 +10,17 @@ import hashlib
 import json
 import logging
 import os
+import zlib
 from dataclasses import asdict, dataclass
 
-from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core import durable, layout, typed
 from avocado_pool_plugin.core.errors import PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp, read_small
 
 LOG = logging.getLogger("avocado." + __name__)
+
+#: The key of a note's sum.
+_SUM = "sum"
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,24 @@ def _load_seen(name: str) -> Seen | None:
 
 def decode_seen(text: bytes) -> Seen | None:
     """Return what a reader noted, None if it is damaged."""
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        data = json.loads(text)
-        stamp = Stamp(**data["stamp"]) if data["stamp"] else None
-        return Seen(data["digest"], data["generation"], stamp)
+    with contextlib.suppress(ValueError):
+        data = typed.mapping(text)
+        known = data.pop(_SUM, None)
+        found = typed.fill(Seen, data)
+        # earlier versions wrote none
+        if known is None or known == _sum(found):
+            return found
     return None
 
 
 def encode_seen(seen: Seen) -> bytes:
     """Return what a reader notes."""
-    return json.dumps(asdict(seen)).encode()
+    return json.dumps({**asdict(seen), _SUM: _sum(seen)}).encode()
+
+
+def _sum(seen: Seen) -> str:
+    """Return what tells a note from a damaged one: a wrong digest would condemn a good file."""
+    return f"{zlib.crc32(json.dumps(asdict(seen), sort_keys=True).encode()):08x}"
 
 
 def write_seen(path: str, seen: Seen, seen_dir: str | None) -> None:

@@ -26,6 +26,10 @@ _WHERE_AT, _WHERE = 60, struct.Struct(">IQ")
 _ENTRY, _LARGE = struct.Struct(">QIHHIIQII"), struct.Struct(">Q")
 _ALIGNED = 8
 _NUMBERED = re.compile(r"(.+)/[0-9]+", re.DOTALL)
+#: QEMU's own bounds: entries, bytes of what is not known of one, and bytes of the whole table.
+_MOST, _MOST_EXTRA, _MOST_BYTES = 65536, 1024, 64 << 20
+#: Where a table can begin at most, in bytes: files are no longer.
+_FARTHEST = (1 << 63) - 1 - _MOST_BYTES
 #: Attempts at a table that a running QEMU replaces meanwhile.
 _ATTEMPTS = 20
 
@@ -119,10 +123,15 @@ def _read_stable(path: str, fd: int) -> tuple[Snapshot, ...]:
 
 
 def _entries(fd: int, count: int, at: int) -> Iterator[Snapshot]:
+    if count > _MOST or at > _FARTHEST:
+        raise struct.error(f"{count} entries at byte {at}")
+    limit = at + _MOST_BYTES
     for _ in range(count):
         fields = _ENTRY.unpack(os.pread(fd, _ENTRY.size, at))
         id_size, name_size, clock, ram, extra = fields[2], fields[3], *fields[6:]
         start = at + _ENTRY.size
+        if extra > _MOST_EXTRA or start > limit:
+            raise struct.error("it is too long")
         rest = os.pread(fd, extra + id_size + name_size, start)
         if len(rest) != extra + id_size + name_size:
             raise struct.error("it is cut off")

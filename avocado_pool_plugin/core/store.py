@@ -53,7 +53,11 @@ class Store(Protocol):
         """
 
     def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """
+        Tell whether there is such a file.
+
+        :raises PoolUnreachable: it is neither there nor absent
+        """
 
     def allocated(self, path: str) -> int:
         """Return how many bytes of a file are no holes, 0 if it is gone."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 
-from avocado_pool_plugin.core import durable, layout, records
+from avocado_pool_plugin.core import durable, layout, records, users
 from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.records import Stamp
 
@@ -60,26 +60,24 @@ def throw(path: str, fsync: bool = True) -> str:
 
 
 def forget(path: str) -> None:
-    """Drop all that is known about a file that is gone from its place."""
+    """
+    Drop all that is known about a file that is gone from its place.
+
+    Overlays that stand on it stay noted: on another file in its place they would hold nonsense.
+    """
     records.drop_records(path)
     durable.unlink(layout.used_path(path))
-    shutil.rmtree(layout.users_dir(path), ignore_errors=True)
+    with contextlib.suppress(OSError, PoolError):
+        if not users.users_of(path):
+            shutil.rmtree(layout.users_dir(path), ignore_errors=True)
 
 
 def _target(path: str) -> str:
     durable.make_meta(path, fsync=False)
     directory = durable.make_like_parent(layout.trash_dir(path), fsync=False)
-    now = _clock(os.path.dirname(directory))
+    now = durable.seconds(os.path.dirname(directory))
     _empty(directory, now)
     return os.path.join(directory, name_of(path, now))
-
-
-def _clock(directory: str) -> float:
-    """Return the time by which all who share a directory throw away, whatever their clocks say."""
-    try:
-        return durable.clock(directory) / 1e9
-    except OSError:
-        return time.time()
 
 
 def name_of(path: str, now: float | None = None) -> str:
@@ -110,6 +108,10 @@ def _empty(directory: str, now: float) -> None:
     """Remove what has been in the trash for long enough; entries begin with their time."""
     for name in os.listdir(directory):
         thrown = name.partition("-")[0]
-        if thrown.isdigit() and now - int(thrown) > KEEP:
+        if thrown.isdecimal() and now - int(thrown) > KEEP:
             LOG.info("removing %s from the trash in %s for good", name, directory)
-            durable.unlink(os.path.join(directory, name))
+            try:
+                durable.unlink(os.path.join(directory, name))
+            except OSError as error:
+                # of another user, or no file: that it stays is no reason not to throw away more
+                LOG.debug("%s stays in the trash in %s: %s", name, directory, error)

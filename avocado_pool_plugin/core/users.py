@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from avocado_pool_plugin.core import durable, layout
-from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable
+from avocado_pool_plugin.core import durable, layout, typed
+from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable, unreachable
 from avocado_pool_plugin.core.qcow2 import in_use, read_header
+from avocado_pool_plugin.core.records import read_small
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -61,8 +62,15 @@ class User:
 
     @property
     def open(self) -> bool:
-        """Whether a QEMU of this host has it open; a symlink is none, but the state itself."""
-        return not self.link and in_use(self.path)
+        """
+        Whether a QEMU of this host has it open; a symlink is none, but the state itself.
+
+        One that can't be looked at passes for closed: a QEMU has the state open then as well.
+        """
+        try:
+            return not self.link and in_use(self.path)
+        except PoolUnreachable:
+            return False
 
     def counts(self, host: str, look: Callable[[], bool]) -> bool:
         """
@@ -131,8 +139,14 @@ def expect(state: str, overlay: str, generation: str) -> None:
 def _write(state: str, user: User) -> None:
     durable.make_meta(state, fsync=False)
     entry = _entry(state, user.path, user.host if user.link else "")
+    data = json.dumps(asdict(user)).encode()
     durable.make_like_parent(os.path.dirname(entry), fsync=False)
-    durable.write_whole(entry, json.dumps(asdict(user)).encode(), fsync=False)
+    try:
+        durable.write_whole(entry, data, fsync=False)
+    except FileNotFoundError:
+        # whoever removed the state just now took the directory along
+        durable.make_like_parent(os.path.dirname(entry), fsync=False)
+        durable.write_whole(entry, data, fsync=False)
 
 
 def unregister(state: str, overlay: str) -> None:
@@ -152,6 +166,7 @@ def users_of(state: str, but: str | None = None) -> list[User]:
     What is of no more use is forgotten, a symlink of another host when it was not used for long.
 
     :param but: an overlay that does not count: the one that the caller is about to replace
+    :raises PoolUnreachable: what is noted can't be read
     """
     directory, host = layout.users_dir(state), socket.gethostname()
     found = []
@@ -171,31 +186,35 @@ def _list(directory: str) -> list[str]:
         return sorted(name for name in os.listdir(directory) if name.endswith(".json"))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise unreachable(directory, error) from error
 
 
 def _load(entry: str) -> User | None:
-    try:
-        with open(entry, "rb") as file:
-            return decode(file.read())
-    except OSError:
-        return None
+    return decode(read_small(entry) or b"")
 
 
 def decode(text: bytes) -> User | None:
     """Return a noted overlay, None if the note is damaged."""
     try:
-        return User(**json.loads(text))
-    except (ValueError, TypeError):
+        return typed.fill(User, typed.mapping(text))
+    except ValueError:
         return None
 
 
 def stands_on(overlay: str, state: str) -> bool:
-    """Tell whether an overlay stands on a state right now, or a symlink leads to it."""
+    """
+    Tell whether an overlay stands on a state right now, or a symlink leads to it.
+
+    One that is there and can't be looked at, such as another user's, passes for one that does.
+    """
     if os.path.islink(overlay) and os.path.realpath(overlay) == os.path.realpath(state):
         return True
     try:
         backing = read_header(overlay).backing
-    except (OSError, ImageRefused, PoolUnreachable):
+    except (FileNotFoundError, NotADirectoryError, ImageRefused):
         return False
+    except PoolUnreachable:
+        return True
     named = os.path.join(os.path.dirname(overlay), backing)
     return bool(backing) and os.path.realpath(named) == os.path.realpath(state)

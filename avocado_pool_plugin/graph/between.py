@@ -29,7 +29,7 @@ def makers_between(
         above = _closure(_named(first, states, whose), lambda one: graph.children.get(one, ()))
         found = found & above
     if last:
-        found = found & _closure(_named(last, states, whose), lambda one: _parents(graph, one))
+        found = found & _closure(_named(last, states, whose), graph.parents)
     if not found:
         raise GraphRefused(f"state {last!r} of {whose} does not stand on state {first!r}")
     return tuple(
@@ -43,11 +43,6 @@ def _named(name: str, states: Iterable[State], whose: str) -> list[State]:
         known = ", ".join(sorted({repr(state.name) for state in states}))
         raise GraphRefused(f"no test sets a state {name!r} of {whose}, they set {known}")
     return found
-
-
-def _parents(graph: Graph, state: State) -> Iterable[State]:
-    made = (graph.made(name, state) for name in graph.makers.get(state, ()))
-    return [one.parent for one in made if one.parent is not None]
 
 
 def _closure(states: list[State], following: Callable[[State], Iterable[State]]) -> set[State]:

@@ -83,10 +83,11 @@ class Finder:
 
         :raises PoolError: none has it and one could not be looked at; a setting is wrong
         """
-        owner = self._lookup.owner(state)
-        if owner is None or not _is_ours(BACKENDS[owner.params.get("states", "")]):
+        kept = self._kept(state)
+        if kept is None:
             return []
-        backend, search = BACKENDS[owner.params["states"]], self._search(state, owner.params)
+        backend, owner = kept
+        search = self._search(state, owner.params)
         failures: list[PoolError] = []
         mirrored = self._mirrored(backend, owner, search, failures)
         found = [place for place in (search.cached(), *mirrored) if place]
@@ -101,12 +102,19 @@ class Finder:
         :returns: paths relative to a cache or pool: of the state itself, which need not be there,
             and of all that it stands on where it was found so far
         """
-        owner = self._lookup.owner(state)
-        if owner is None or not _is_ours(BACKENDS[owner.params.get("states", "")]):
+        kept = self._kept(state)
+        if kept is None:
             return set()
+        owner = kept[1]
         images = saved_images(owner.params) if state.image is None else ()
         own = {replace(state, image=image).path for image in images}
         return {state.path, *own, *self._seen.get(state, ())}
+
+    def _kept(self, state: State) -> tuple[Any, Owner] | None:
+        """Return backend and owner of a state that is kept in cache and pools, None of others."""
+        owner = self._lookup.owner(state)
+        backend = BACKENDS[owner.params.get("states", "")] if owner else None
+        return (backend, owner) if owner and _is_ours(backend) else None
 
     def _note(self, state: State, place: Place | None) -> None:
         if place:

@@ -12,7 +12,7 @@ def remaining(plan: Plan, seconds: Mapping[str, float]) -> dict[str, float]:
 
     :param seconds: how long tests took in earlier runs; an unknown one takes their mean, so that
         without any knowledge the depth alone counts
-    :return: seconds by test, of those that run
+    :returns: seconds by test, of those that run
     """
     running = [step for step in plan.steps if step.action == RUN]
     known = [seconds[step.test] for step in running if step.test in seconds]

@@ -10,7 +10,7 @@ from avocado_pool_plugin.graph import working
 from avocado_pool_plugin.graph.model import Made, Node, Want
 from avocado_pool_plugin.params import flag, scopes
 from avocado_pool_plugin.states.images import object_id
-from avocado_pool_plugin.states.objects import stateful_objects
+from avocado_pool_plugin.states.objects import last_type, stateful_objects
 from avocado_pool_plugin.states.requests import asks_for_states
 
 #: What is done with a state, and the params that ask for it.
@@ -62,13 +62,11 @@ class Reading:
     :param node: the test in a graph; its ``files`` are those that no slot changes
     :param owners: whose states it gets, sets and unsets; made when asked for
     :param params: the flat params it was read from
-    :param movable: vm and image of the working images that it can have in a slot of its own
     """
 
     node: Node
     owners: Mapping[State, Owner] = field(default_factory=dict, repr=False)
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
-    movable: tuple[tuple[str, str], ...] = ()
 
 
 def node_of(name: str, params: Mapping[str, str]) -> Reading:
@@ -82,12 +80,11 @@ def node_of(name: str, params: Mapping[str, str]) -> Reading:
     try:
         flat = working.quick(params)
         objects = list(_objects(flat)) if asks_for_states(params) else []
-        movable = tuple(_movable(flat, objects))
-        files = working.files_of(flat, movable)
+        files = working.files_of(flat, tuple(_movable(flat, objects)))
         if not objects:
-            return Reading(Node(name, files=files), params=params, movable=movable)
+            return Reading(Node(name, files=files), params=params)
         node, asks = _node(name, files, objects)
-        return Reading(node, _Owners(params, asks), params, movable)
+        return Reading(node, _Owners(params, asks), params)
     except PoolError as error:
         raise GraphRefused(f"test {name!r}: {error}") from error
 
@@ -125,7 +122,7 @@ def _objects(flat: Any) -> Iterator[Any]:
 
 
 def _kind(own: Any) -> str:
-    return str(own["object_type"].rpartition("/")[2])
+    return last_type(own["object_type"])
 
 
 def _node(

@@ -7,6 +7,8 @@ from typing import Any
 
 LOG = logging.getLogger("avocado." + __name__)
 
+#: Tests of this kind have params that can ask for states.
+VT_KIND = "avocado-vt"
 #: Avocado-VT's warning about parallel tests, which a graph run gives places of their own.
 PARALLEL_WARNING = "The VT NextRunner can be run only"
 

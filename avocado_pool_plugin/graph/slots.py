@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from avocado_pool_plugin.graph.read import place_in_slot
+from avocado_pool_plugin.graph.resolve import VT_KIND
 
 
 class Slots:
@@ -20,5 +21,5 @@ class Slots:
 
     def place(self, runnable: Any, slot: int) -> None:
         """Let the working images of a test that is about to start be those of a slot."""
-        if self.count > 1 and runnable.kind == "avocado-vt":
+        if self.count > 1 and runnable.kind == VT_KIND:
             place_in_slot(runnable.kwargs, os.path.join(self.directory, str(slot)))

@@ -2,24 +2,22 @@
 
 import fnmatch
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.graph import durations
 from avocado_pool_plugin.graph.exists import Finder
 from avocado_pool_plugin.graph.model import Graph
 from avocado_pool_plugin.graph.plan import Plan, Wish, make_plan
 from avocado_pool_plugin.graph.read import Reading, node_of
+from avocado_pool_plugin.graph.resolve import VT_KIND
 from avocado_pool_plugin.params import cache_dir
 from avocado_pool_plugin.params.options import job_params
 
 LOG = logging.getLogger("avocado." + __name__)
-
-#: Tests of this kind have params that can ask for states.
-VT_KIND = "avocado-vt"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def prepare(
 
 def durations_path(config: Mapping[str, Any]) -> str:
     """Return the file of this host in which the durations of tests are remembered."""
-    return os.path.join(cache_dir(job_params(config)), ".pool", "durations.json")
+    return layout.durations_path(cache_dir(job_params(config)))
 
 
 def _asked(names: Iterable[str], config: Mapping[str, Any]) -> frozenset[str]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.host import Host
 from avocado_pool_plugin.core.location import Location
@@ -24,6 +25,8 @@ REFUSE, BOOT = "refuse", "boot"
 #: What may be named to log in with or to transfer files with; all of it is OpenSSH to us.
 _CLIENTS = ("ssh", "scp", "sftp", "rsync")
 
+_BY_NAME = {option.name: option for option in OPTIONS}
+
 
 def _read(params: Mapping[str, str], option: str) -> Any:
     """Return the value of the test param that belongs to an option, or the option's default."""
@@ -33,9 +36,6 @@ def _read(params: Mapping[str, str], option: str) -> Any:
         return entry.read(str(text))
     except ValueError as error:
         raise SettingRefused(f"test param {entry.param} = {text!r}, expected {error}") from error
-
-
-_BY_NAME = {option.name: option for option in OPTIONS}
 
 
 def flag(params: Mapping[str, str], name: str, default: bool = False) -> bool:
@@ -110,7 +110,7 @@ def cache_dir(params: Mapping[str, str]) -> str:
 
 def seen_dir(params: Mapping[str, str]) -> str:
     """Return where this host keeps what it knows about files in directories of others."""
-    return os.path.join(cache_dir(params), ".pool", "seen")
+    return layout.seen_dir(cache_dir(params))
 
 
 def scopes(params: Mapping[str, str]) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def host(label: str, params: Mapping[str, str]) -> Host:
                 f"{', '.join(_CLIENTS)}: states travel by OpenSSH only"
             )
     port = params.get("nets_shell_port") or params.get("nets_file_transfer_port") or "0"
-    if not port.isdecimal():
+    if not port.isdecimal() or len(port) > 5:
         raise SettingRefused(
             f"test param nets_shell_port = {port!r} for host {label!r}, expected a TCP port"
         )

@@ -11,6 +11,9 @@ from avocado_pool_plugin.core.location import Location, split_locations
 #: What ``pool_scope`` may name, nearest first.
 SCOPES = ("own", "shared", "swarm", "cluster")
 
+#: The longest wait in seconds, some 11 days: calls of the system count milliseconds in 32 bits.
+LONGEST = 1e6
+
 _YES = ("yes", "on", "true", "1")
 _NO = ("no", "off", "false", "0")
 
@@ -30,7 +33,7 @@ def yes_no(text: str) -> bool:
 
 def seconds(text: str) -> float:
     """
-    Read a number of seconds, 0 or more.
+    Read a number of seconds, 0 or more; more than the system can wait for is as long as it can.
 
     :raises ValueError: it is none; the text says what is expected
     """
@@ -40,7 +43,7 @@ def seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise ValueError("a number of seconds, 0 or more")
-    return value
+    return min(value, LONGEST)
 
 
 def size(text: str) -> int:

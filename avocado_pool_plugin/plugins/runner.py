@@ -1,7 +1,6 @@
 """The suite runner ``pool-graph``: tests that make states run before those that need them."""
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from avocado.core.output import LOG_JOB, LOG_UI
 from avocado.core.plugin_interfaces import SuiteRunner
 from avocado.plugins.runner_nrunner import Runner
 
+from avocado_pool_plugin.core import typed
 from avocado_pool_plugin.core.errors import PoolError, SettingRefused
 from avocado_pool_plugin.plugins.options import is_off
 
@@ -99,7 +99,7 @@ def passed_in(job: str, own: str) -> Mapping[str, str]:
         raise SettingRefused(f"replay = {job!r} names no job; 'avocado jobs list' shows them")
     try:
         with open(os.path.join(directory, "results.json"), encoding="utf-8") as file:
-            results = json.load(file)
+            results = typed.mapping(file.read())
         return {
             str(test["name"]): f"{_PASSED} {results['job_id'][:7]}"
             for test in results["tests"]
@@ -126,7 +126,7 @@ def _latest(own: str) -> str | None:
         entry.path
         for entry in os.scandir(os.path.dirname(own))
         if entry.name.startswith("job-")
-        and not os.path.samefile(entry.path, own)
+        and os.path.realpath(entry.path) != os.path.realpath(own)
         and os.path.exists(os.path.join(entry.path, "results.json"))
     ]
     return max(others, key=os.path.getmtime, default=None)

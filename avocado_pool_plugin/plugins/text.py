@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from avocado_pool_plugin.core import typed
+
 #: File in the directory of a test: what it did with states, one JSON object a line.
 EVENTS_FILE = "pool-states.jsonl"
 
@@ -25,7 +27,7 @@ def read_plans(directory: str) -> list[dict[str, Any]]:
     found = []
     for path in sorted(glob.glob(os.path.join(glob.escape(directory), f"{PLAN_STEM}*.json"))):
         with contextlib.suppress(ValueError), open(path, encoding="utf-8") as file:
-            found.append(dict(json.load(file)))
+            found.append(typed.mapping(file.read()))
     return found
 
 
@@ -53,8 +55,11 @@ def ago(moment: float, now: float | None = None) -> str:
 
 
 def when(moment: float) -> str:
-    """Return a time in seconds since 1970 as people read it; empty for 0."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment)) if moment else ""
+    """Return a time in seconds since 1970 as people read it; empty for 0, or if there is none."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment)) if moment else ""
+    except (OverflowError, OSError, ValueError):
+        return ""  # a note may say anything
 
 
 def is_terminal(stream: Any) -> bool:

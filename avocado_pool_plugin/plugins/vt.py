@@ -140,7 +140,6 @@ class StateHooks:
 
     def post_off(self, test: Any, params: Any, env: Any) -> None:
         """Save the states of images if the test passed; restore and remove images in any case."""
-        problems: list[str] = []
         verify = cache(partial(self._verify, test, params, env))
         try:
             elsewhere = self._call_user("postprocess_vm_off_hook", test, params, env, verify)
@@ -277,8 +276,10 @@ class Starts:
             vm = env.get_vm(start.vm)
             for key, _ in start.params():
                 params.pop(key, None)
-            restoring.resume(vm, start)
-            os.close(start.fd)
+            try:
+                restoring.resume(vm, start)
+            finally:
+                os.close(start.fd)
 
 
 def _append(path: str, lines: list[dict[str, Any]]) -> None:

@@ -9,22 +9,12 @@ from typing import Any
 
 from avocado_pool_plugin.core.names import ROOTS
 from avocado_pool_plugin.params import flag
+from avocado_pool_plugin.states.objects import type_in_use
 
 #: Verbs that bring an image or vm into a state, those that make one, and all of the way out.
 GETTING = ("get", "pop")
 SAVING = ("set", "push")
 LEAVING = (*SAVING, "unset")
-
-
-def type_in_use(params: Any, name: str) -> bool:
-    """Return whether states of a type of objects (``vms``, ``images``) are dealt with at all."""
-    chain = (params.get("states_chain") or "vms images").split()
-    skipped = params.get("skip_types", "").split()
-    return name in map(_last, chain) and name not in map(_last, skipped)
-
-
-def _last(composite: str) -> str:
-    return composite.rpartition("/")[2]
 
 
 def images(params: Any) -> Iterator[tuple[str, str]]:

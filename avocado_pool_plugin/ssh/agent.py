@@ -16,7 +16,6 @@ for an answer; if it can't take them, the answer of an error comes unasked.
 import errno
 import json
 import os
-import sys
 
 from avocado_pool_plugin.ssh.far_files import (
     BLAKE3_TREE,
@@ -69,7 +68,7 @@ class Agent:
         self.line.answer(**answer)
 
     def _hello(self) -> "dict[str, object]":
-        return {"algorithm": self.algorithm, "python": sys.version_info[:3], "pid": os.getpid()}
+        return {"algorithm": self.algorithm, "pid": os.getpid()}
 
     def _close(self) -> None:
         if self.file is not None:

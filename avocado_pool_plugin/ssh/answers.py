@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from stat import S_IMODE, S_ISREG
 
-from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core import durable, layout, typed
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh.looks import ByteLock, Look, Status
@@ -130,14 +130,33 @@ def parse_status(text: bytes) -> tuple[str, Status]:
     :raises ValueError: the text is something else
     """
     inode, size, mtime, ctime, mode, blocks, unit, device, links, name = text.split(b" ", 9)
-    stamp = Stamp(int(inode), int(size), _ns(mtime), _ns(ctime))
-    allocated = int(blocks) * int(unit)
-    return os.fsdecode(name), Status(stamp, int(mode, 16), allocated, int(device), int(links))
+    stamp = Stamp(counted(inode), counted(size), _ns(mtime), _ns(ctime))
+    allocated = counted(counted(blocks) * counted(unit))
+    kind = counted(int(mode, 16), 1 << 16)
+    return os.fsdecode(name), Status(stamp, kind, allocated, counted(device), counted(links))
 
 
 def _ns(seconds: bytes) -> int:
     """Return nanoseconds of seconds with nine digits after the point."""
-    return int(seconds.replace(b".", b""))
+    return typed.whole(int(seconds.replace(b".", b"")))
+
+
+def parse_stamp(text: str) -> Stamp:
+    """
+    Return a stamp of four whole numbers.
+
+    :raises ValueError: the text is something else
+    """
+    inode, size, mtime, ctime = (typed.whole(int(word)) for word in text.split())
+    return Stamp(inode, counted(size), mtime, ctime)
+
+
+def counted(number: int | bytes | str, most: int = 1 << 64) -> int:
+    """Return a number of things; a ValueError if it can't be one."""
+    found = int(number)
+    if not 0 <= found < most:
+        raise ValueError(f"{found} can't be a number of anything")
+    return found
 
 
 def split_texts(names: Iterable[str], text: bytes) -> dict[str, bytes]:
@@ -161,9 +180,16 @@ def split_texts(names: Iterable[str], text: bytes) -> dict[str, bytes]:
 
 
 def parse_names(text: bytes) -> list[str]:
-    """Return the names that ``ls --quoting-style=c`` lists, in base64."""
+    """
+    Return the names that ``ls --quoting-style=c`` lists, in base64.
+
+    :raises ValueError: one could not be the name of a file
+    """
     lines = base64.b64decode(text).splitlines()
-    return [os.fsdecode(_ESCAPE.sub(_unescaped, line[1:-1])) for line in lines]
+    names = [os.fsdecode(_ESCAPE.sub(_unescaped, line[1:-1])) for line in lines]
+    if "" in names[:-1] or any("/" in name or "\0" in name for name in names):
+        raise ValueError("a name that no file can have")
+    return names
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -7,16 +7,13 @@ import secrets
 import shlex
 from collections.abc import Iterator, Sequence
 
-from avocado_pool_plugin.core.digest import SHA256_TREE, Progress, Tree
-from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable
+from avocado_pool_plugin.core.digest import ALGORITHM, SHA256_TREE, Progress, Tree
 from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.content import Basis, Digested, Received, Sent
 from avocado_pool_plugin.ssh.download import Download
 from avocado_pool_plugin.ssh.frames import Wire, far_path
 from avocado_pool_plugin.ssh.upload import Upload
-
-__all__ = ["Agent", "Basis", "Digested", "Received", "Sent"]
 
 #: What is sent, in this order.
 _MODULES = ("far_files", "far_line", "far_work", "agent")
@@ -32,8 +29,6 @@ for name, source in json.loads(text.decode()):
     exec(compile(source, name, "exec"), module.__dict__)
 module.main()
 """
-#: Lines that a login may print before anything of ours.
-_CHATTER = 10000
 
 
 class Agent:
@@ -56,9 +51,11 @@ class Agent:
             self._wire.ask("hello")
             hello = self._wire.finish()
             #: The trees of digests that the host computes best: ``b3t1m`` or ``s2t1m``.
-            self.algorithm = str(hello["algorithm"])
+            self.algorithm = str(hello.get("algorithm"))
             #: The agent's process over there.
-            self.pid = int(hello["pid"])
+            self.pid = int(hello["pid"]) if isinstance(hello.get("pid"), int) else 0
+            if self.algorithm not in (ALGORITHM, SHA256_TREE) or self.pid <= 0:
+                raise self._wire.nonsense()
 
     def _start(self, python: str) -> None:
         channel = self._wire.channel
@@ -66,11 +63,12 @@ class Agent:
         program = json.dumps([(f"{__package__}.{name}", _source(name)) for name in _MODULES])
         command = [python, "-I", "-c", _LOADER, token, str(len(program))]
         channel.send(b"exec " + shlex.join(command).encode("utf-8", "surrogateescape") + b"\n")
-        for _ in range(_CHATTER):
-            if channel.receive_line() == token.encode():
+        for _ in range(failures.CHATTER):
+            line = channel.receive_line()
+            if line == token.encode():
                 channel.send(program.encode())
                 return
-        raise failures.chatter(channel.title, _CHATTER)
+        raise failures.chatter(channel.title, line)
 
     def upload(
         self,
@@ -123,7 +121,7 @@ class Agent:
             tree = Tree(before.size, (algorithm,))
             wire.hear_leaves(tree, algorithm)
         if wire.stamp() != before:
-            raise FileChanging(f"{wire.place} was written to while it was read; try again")
+            raise failures.changed_there(wire.place)
         return Digested(tree.digest(algorithm), tree.leaves(algorithm), before)
 
     def release(self) -> None:
@@ -141,9 +139,7 @@ class Agent:
     def _work_on(self, path: str, doing: str, progress: Progress | None) -> Wire:
         wire = self._wire
         if not self.usable:
-            raise HostUnreachable(
-                f"the connection to {wire.channel.title} was closed after an error; connect again"
-            )
+            raise failures.closed(wire.channel.title)
         wire.path, wire.doing, wire.progress = path, doing, progress
         return wire
 

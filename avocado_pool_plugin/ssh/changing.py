@@ -9,28 +9,25 @@ from avocado_pool_plugin.core.digest import SHA256
 from avocado_pool_plugin.core.errors import FileChanging
 from avocado_pool_plugin.core.qcow2 import Change
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.looks import Status
 from avocado_pool_plugin.ssh.reader import CANT_READ, CANT_WRITE
 from avocado_pool_plugin.ssh.shell import Shell
+from avocado_pool_plugin.ssh.survey import batches
 
 _SCRIPT = "far_adopt.sh"
-#: Files that are named in one call: arguments take time in a shell.
-_AT_ONCE = 500
 
 
 def starts(shell: Shell, paths: Iterable[str], size: int) -> dict[str, bytes]:
     """Return how files begin, of those that can be read; ``size`` is in bytes."""
-    wanted, found = list(paths), {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        batch = wanted[start : start + _AT_ONCE]
-        found.update(Found(shell.ask(_SCRIPT, "pool_begins", str(size), *batch).fields).texts)
+    found = {}
+    for batch in batches(paths):
+        found.update(shell.ask(_SCRIPT, "pool_begins", str(size), *batch).files.texts)
     return found
 
 
 def others(shell: Shell, root: str) -> dict[str, Status]:
     """Return all files of a pool that are called like states or locks, wherever they are."""
-    return Found(shell.ask(_SCRIPT, "pool_others", root).fields).statuses
+    return shell.ask(_SCRIPT, "pool_others", root).files.statuses
 
 
 def sum_changed(shell: Shell, path: str, change: Change) -> str:
@@ -74,8 +71,7 @@ def trusted(shell: Shell, path: str) -> Stamp | None:
     answer = shell.ask(_SCRIPT, "pool_trusted", path, probe)
     if answer.status:
         raise shell.failure(answer, path, CANT_WRITE)
-    stamp = answer.one("stamp")
-    return Stamp(*map(int, stamp.split())) if stamp else None
+    return answer.stamp("stamp")
 
 
 def _text(data: bytes) -> str:

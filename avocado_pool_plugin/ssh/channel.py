@@ -6,14 +6,16 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from avocado_pool_plugin.core.errors import HostUnreachable, PoolSilent
+from avocado_pool_plugin.core.errors import HostUnreachable, PoolSilent, PoolUnreachable
 
 #: Bytes of a pipe, instead of the usual 64 KiB: what the system lets anybody have.
 _PIPE = 1 << 20
 _F_SETPIPE_SZ = 1031
 _CHUNK = 1 << 16
+#: The longest line in bytes; what lies about a file and all it stands on comes in one.
+_LINE = 1 << 28
 #: How much of what the program complains about is kept, in bytes.
 _COMPLAINTS = 4096
 
@@ -95,7 +97,10 @@ class Channel:
         return bytes(data)
 
     def receive_line(self) -> bytes:
-        """Return the next line of what the program says, without its end; same errors."""
+        """Return the next line of what the program says, without its end; same errors.
+
+        :raises PoolUnreachable: it has no end
+        """
         start = 0
         while True:
             end = self._buffer.find(b"\n", start)
@@ -104,6 +109,11 @@ class Channel:
                 del self._buffer[: end + 1]
                 return line
             start = len(self._buffer)
+            if start > _LINE:
+                raise PoolUnreachable(
+                    f"{self.title} said {start} bytes without the end of a line; check what "
+                    f"answers there, and that no other program writes to the connection"
+                )
             chunk = bytearray(_CHUNK)
             got = self._read(memoryview(chunk))
             self._buffer += chunk[:got]
@@ -128,6 +138,15 @@ class Channel:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(within)
         return None
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator["Channel"]:
+        """Give this, and close it unless the body gets to its end."""
+        try:
+            yield self
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the program; quick and without errors in any state."""

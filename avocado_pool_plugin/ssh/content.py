@@ -7,6 +7,9 @@ from typing import Protocol
 from avocado_pool_plugin.core.digest import ALGORITHM, LEAF, Progress, count
 from avocado_pool_plugin.core.records import Stamp
 
+#: The most bytes that a file over there may claim to have: the digests of its blocks take memory.
+LARGEST = 1 << 43
+
 
 @dataclass(frozen=True)
 class Basis:

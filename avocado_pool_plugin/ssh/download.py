@@ -13,7 +13,7 @@ from avocado_pool_plugin.core.digest import (
     read_block,
     tree_fd,
 )
-from avocado_pool_plugin.core.errors import FileChanging
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.content import Received
 from avocado_pool_plugin.ssh.far_files import clear, sums, write_at
 from avocado_pool_plugin.ssh.frames import ANSWER, DATA, Wire
@@ -62,7 +62,7 @@ class Download:
             tree = Tree(self._size, self._trees)
             self._receive_all(tree)
         if self._wire.stamp() != self._stamp:
-            raise FileChanging(f"{self._wire.place} was written to while it was read; try again")
+            raise failures.changed_there(self._wire.place)
         digests = {name: self._digest(tree, name) for name in self._algorithms}
         moved = self._wire.received - self._before
         return Received(digests, tree.leaves(), self._stamp, moved)

@@ -3,13 +3,20 @@
 import re
 
 from avocado_pool_plugin.core.errors import (
+    FileChanging,
+    HostUnreachable,
     LockTimeout,
+    LoginRefused,
     PoolError,
     PoolUnreachable,
     SpaceMissing,
     StateMissing,
 )
 
+#: Lines that a login may print before anything of ours.
+CHATTER = 10_000
+#: Characters of a line of theirs that are shown.
+_SHOWN = 80
 _FULL = re.compile("No space left on device|Disk quota exceeded")
 
 
@@ -70,14 +77,30 @@ def nonsense(place: str, doing: str, who: str) -> PoolUnreachable:
     )
 
 
-def chatter(title: str, lines: int) -> PoolUnreachable:
+def chatter(title: str, last: bytes) -> LoginRefused:
     """
     Return the error for a login that says too much before anything of ours.
 
     :param title: of the channel
-    :param lines: how many it printed
+    :param last: line that it printed
     """
-    return PoolUnreachable(
-        f"{title} printed {lines} lines where an answer was expected; make its login shell print "
-        f"nothing without a terminal"
+    said = last.decode("utf-8", "replace")[:_SHOWN]
+    return LoginRefused(
+        f"{title} printed {CHATTER} lines where an answer was expected, {said!r} the last; make "
+        f"its login shell print nothing without a terminal"
     )
+
+
+def closed(title: str) -> HostUnreachable:
+    """Return the error for using what an error before closed, named by its channel."""
+    return HostUnreachable(f"the connection to {title} was closed after an error; connect again")
+
+
+def changed_here(place: str) -> FileChanging:
+    """Return the error for a file of this host that did not stay as it was while it was sent."""
+    return FileChanging(f"the file to be sent to {place} was written to meanwhile; try again")
+
+
+def changed_there(place: str) -> FileChanging:
+    """Return the error for a file over there that did not stay as it was while it was read."""
+    return FileChanging(f"{place} was written to while it was read; try again")

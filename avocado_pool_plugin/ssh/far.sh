@@ -35,11 +35,13 @@ pool_ref() {
     eval "pool_v$pool_n=\$2; $1=\"\$$1 \\\"\\\$pool_v$pool_n\\\"\""
 }
 
-# Tell who this is and what is missing: EVERY PATIENCE
-# EVERY: seconds between two beats; PATIENCE: how many of them are enough for a disk
+# Tell who this is and what is missing: EVERY PATIENCE KEEP
+# EVERY: seconds between two beats; PATIENCE: how many of them are enough for a disk; KEEP: seconds
+# that what was thrown away is kept
 pool_start() {
     pool_every=$1
     pool_patience=$2
+    pool_kept_for=$3
     pool_session "$$"
     pool_host=
     read -r pool_host 2>/dev/null </proc/sys/kernel/hostname || pool_host=$(uname -n)

@@ -62,83 +62,12 @@ pool_create() {
     if ln -T -- "$1.$3.tmp" "$1" 2>/dev/null; then
         printf '+created\n'
     elif [ ! -e "$1" ]; then
-        # no hard links here
-        if (set -C && printf %s "$2" | base64 -d >"$1"); then
-            printf '+created\n'
-        elif [ ! -e "$1" ]; then
-            pool_s=1
-        fi
+        # no hard links here; a name that somebody took just now is no failure
+        mv -nT -- "$1.$3.tmp" "$1" || [ -e "$1" ] || pool_s=1
+        [ -e "$1.$3.tmp" ] || printf '+created\n'
     fi
     rm -f -- "$1.$3.tmp"
     return "$pool_s"
-}
-
-# Make the trash and remove what was in it for long enough: FILE in it, OLDEST second to keep
-pool_trash() {
-    pool_like_parent "${1%/*/*}" no && pool_like_parent "${1%/*}" no || return
-    pool_old=$2 pool_thrown=''
-    set +f
-    set -- "${1%/*}"/*
-    set -f
-    for pool_p in "$@"; do
-        pool_x=${pool_p##*/}
-        pool_x=${pool_x%%-*}
-        case $pool_x in
-        '' | *[!0-9]* | ?????????????*) continue ;;
-        esac
-        [ "$pool_x" -ge "$pool_old" ] || pool_ref pool_thrown "$pool_p"
-    done
-    [ -z "$pool_thrown" ] || eval "rm -f -- $pool_thrown"
-}
-
-# Copy the record of what became KEPT, be it one whose writer was killed before it committed: KEPT
-pool_keep() {
-    pool_stamp "$1" || return
-    set -- "$1" $pool_file
-    set +f
-    set -- "$@" "$pool_base.json" "$pool_base".next-$pool_16
-    set -f
-    pool_k=$1 pool_i=$2 pool_m=$4
-    shift 4
-    for pool_p in "$@"; do
-        [ -f "$pool_p" ] && pool_x=$(cat -- "$pool_p") || continue
-        case $pool_x in
-        *"\"inode\": $pool_i"[!0-9]*) ;;
-        *) continue ;;
-        esac
-        case $pool_x in
-        *"\"mtime_ns\": $pool_m"[!0-9]*)
-            cp -- "$pool_p" "$pool_k.json"
-            return
-            ;;
-        esac
-    done
-    [ ! -f "$pool_base.json" ] || cp -- "$pool_base.json" "$pool_k.json"
-}
-
-# Throw a file away, with all that is known about it: PATH KEPT OLDEST FSYNC
-pool_remove() {
-    if [ -L "$1" ]; then
-        rm -f -- "$1" && printf '+removed\n'
-        return
-    fi
-    stat -- "$1" >/dev/null || {
-        printf '+absent\n'
-        return 1
-    }
-    pool_trash "$2" "$3" && mv -fT -- "$1" "$2" || return
-    pool_base=${1%/*}/.pool/${1##*/}
-    pool_keep "$2"
-    # nothing else tells what it contains once the record beside its place is gone
-    [ "$4" != yes ] || [ ! -f "$2.json" ] || sync -- "$2.json" || return
-    pool_d=${1%/*} pool_sync=$4
-    set +f
-    set -- "$pool_base".next-$pool_16
-    set -f
-    rm -rf -- "$pool_base.json" "$pool_base.seen" "$pool_base.leaves" "$pool_base.used" \
-        "$pool_base.users" "$@" || return
-    [ "$pool_sync" != yes ] || sync -- "${pool_d:-/}" || return
-    printf '+removed\n'
 }
 
 # Say what a process needs: FILE BASE64 ID
@@ -170,6 +99,11 @@ pool_discard() {
     rm -f -- "$1"
 }
 
+# Go on with what somebody else has begun: FILE NAME
+pool_take() {
+    mv -T -- "$1" "$2" 2>/dev/null
+}
+
 # Remove temporary files unless somebody writes to them: FILE...
 pool_drop() {
     for pool_p in "$@"; do
@@ -186,7 +120,8 @@ pool_drop() {
 # Put a finished file in its place, with its record, and what it replaces into the trash:
 # PART PATH KEPT OLDEST ID LOOSE FSYNC MADE LOOSENED LEAVES START MIDDLE END
 # KEPT: what the old file becomes; LOOSENED: record that keeps that true while it has two names, put
-# at LOOSE; MADE: inode, size and mtime that the part has to have, empty for any; LEAVES: temporary file; START, MIDDLE, END: the record but for the file's stamps
+# at LOOSE; MADE: inode, size and mtime that the part has to have, empty for any; LEAVES: temporary
+# file; START, MIDDLE, END: the record but for the file's stamps
 pool_commit() {
     pool_part=$1 pool_path=$2 pool_kept=$3 pool_oldest=$4 pool_id=$5 pool_loose=$6 pool_sync=$7
     pool_meta=${2%/*}/.pool

@@ -113,7 +113,12 @@ pool_move_new() {
         return 1
     else
         # no hard links here
-        mv -nT -- "$1" "$2" || return
+        mv -nT -- "$1" "$2" || [ -e "$2" ] || return
+        # for some that is no failure if somebody else took the name just now
+        [ ! -e "$1" ] || {
+            printf '+taken\n'
+            return 1
+        }
     fi
     pool_d=${2%/*}
     [ "$3" != yes ] || sync -- "${pool_d:-/}"

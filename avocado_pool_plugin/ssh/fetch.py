@@ -13,7 +13,7 @@ from avocado_pool_plugin.core.layout import meta_dir
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
 from avocado_pool_plugin.core.records import FileInfo
-from avocado_pool_plugin.ssh.bulk import Received
+from avocado_pool_plugin.ssh.content import Received
 from avocado_pool_plugin.ssh.judge import Judge
 from avocado_pool_plugin.ssh.looks import Look
 from avocado_pool_plugin.ssh.view import View

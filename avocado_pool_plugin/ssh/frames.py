@@ -6,11 +6,13 @@ import os
 import struct
 from typing import Any
 
+from avocado_pool_plugin.core import typed
 from avocado_pool_plugin.core.digest import BLOCK, LEAF, Progress, Tree, count
 from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import LARGEST
 from avocado_pool_plugin.ssh.far_line import HEAD
 
 #: Kinds of frames, see ssh/agent.py.
@@ -20,6 +22,8 @@ _REQUEST, _BEAT = b"j", b"b"
 _SMALL = 1 << 15
 #: Bytes that an answer may have.
 _LONG = 1 << 20
+#: More signs of life than anything takes: they come four times a second.
+_BEATS = 2_000_000
 
 
 class Wire:
@@ -72,10 +76,11 @@ class Wire:
 
         :raises PoolError: the answer is an error
         """
-        while True:
+        for _ in range(_BEATS):
             frame = self._frame()
             if frame is not None:
                 return frame
+        raise self.nonsense()
 
     def _frame(self) -> tuple[bytes, int, int] | None:
         self.channel.receive_into(memoryview(self._head))
@@ -94,10 +99,10 @@ class Wire:
 
     def _hear_answer(self, body: bytes) -> None:
         try:
-            self.answer = dict(json.loads(body))
+            self.answer = typed.mapping(body)
             problem = self.answer.get("error")
-            number = int(self.answer.get("errno", 0))
-        except (ValueError, TypeError):
+            number = typed.whole(self.answer.get("errno", 0))
+        except ValueError:
             raise self.nonsense() from None
         if problem is not None:
             self.refused = True
@@ -135,9 +140,16 @@ class Wire:
                 raise self.nonsense()
             tree.put(number, self.body(length), algorithm)
 
-    def stamp(self) -> Stamp:
-        """Return the stamp that the last answer gives of the open file."""
-        return Stamp(*self.answer["stamp"])
+    def stamp(self, key: str = "stamp") -> Stamp:
+        """Return the stamp that the last answer gives: of the open file, or by another key."""
+        found = self.answer.get(key)
+        try:
+            stamp = Stamp(*map(typed.whole, found)) if isinstance(found, list) else None
+        except (ValueError, TypeError):
+            stamp = None
+        if stamp is None or not 0 <= stamp.size <= LARGEST:
+            raise self.nonsense()
+        return stamp
 
     def nonsense(self) -> PoolUnreachable:
         """Return the error for a frame that makes no sense."""

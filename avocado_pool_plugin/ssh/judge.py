@@ -221,7 +221,8 @@ class Judge:
                 received = bulk.download(path, fd, basis=False, progress=progress)
                 return received.digest, received.stamp
 
-        return self.view.session.again(f"reading {self.view.title(path)}", ask)
+        with durable.typed_failures(directory):
+            return self.view.session.again(f"reading {self.view.title(path)}", ask)
 
     def _changing(self, path: str) -> FileChanging:
         return FileChanging(f"{self.view.title(path)} is being written to; wait until that is done")

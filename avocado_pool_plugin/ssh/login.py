@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from avocado_pool_plugin.core.errors import HostUnreachable, PoolError, PoolUnreachable
 from avocado_pool_plugin.core.host import ACCEPT_NEW, Host
-from avocado_pool_plugin.ssh import causes, ciphers, control
+from avocado_pool_plugin.ssh import causes, ciphers, control, failures
 from avocado_pool_plugin.ssh.channel import Channel
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -27,8 +27,6 @@ _KILLED = 255
 _CONNECT = 15
 #: Answers a host may miss in a row; with one more, before the timeout, its connection is dead.
 _MISSED = 2
-#: Lines a login shell may say before it does what it is asked for.
-_NOISE = 10_000
 
 
 class Connection:
@@ -105,7 +103,7 @@ class Connection:
         What a login prints before is swallowed.
 
         :raises HostUnreachable: the connection is dead or takes no more sessions
-        :raises LoginRefused: the user has no shell over there
+        :raises LoginRefused: the user has no shell over there, or it prints without end
         :raises PoolSilent: no answer in the host's timeout
         """
         if not self.alive:
@@ -176,16 +174,10 @@ class Connection:
     def _master(self) -> list[str]:
         """Return the command that logs in and holds the connection in the background."""
         host = self._host
-        command = [_SSH, "-f", "-N", "-T", "-S", self._socket]
+        command = [*_words(host), "-f", "-N", "-T", "-S", self._socket]
         command += ["-E", os.path.join(self._directory, "log")]
-        if host.config:
-            command += ["-F", host.config]
-        if host.port:
-            command += ["-p", str(host.port)]
-        if host.user:
-            command += ["-l", host.user]
-        settings = _settings(host) | ciphers.wanted(command, host.address.strip("[]"))
-        return [*command, *_options(settings), "--", host.address.strip("[]")]
+        settings = _settings(host) | cipher(host)
+        return [*command, *_options(settings), "--", _name(host)]
 
     def _no_channel(
         self, complaints: str, heard: list[bytes], status: int | None
@@ -206,6 +198,22 @@ class Connection:
                 return os.fsdecode(file.read())
         except FileNotFoundError:
             return ""
+
+
+def cipher(host: Host) -> dict[str, str]:
+    """Return which cipher a login on a host tries first, see ``ciphers.wanted``."""
+    return ciphers.wanted(_words(host), _name(host))
+
+
+def _words(host: Host) -> list[str]:
+    """Return the program and what tells it which configuration of a host to go by."""
+    given = {"-F": host.config, "-p": str(host.port or ""), "-l": host.user}
+    return [_SSH, *(word for pair in given.items() if pair[1] for word in pair)]
+
+
+def _name(host: Host) -> str:
+    """Return a host's name or address as ssh wants it."""
+    return host.address.strip("[]")
 
 
 @contextlib.contextmanager
@@ -259,9 +267,9 @@ def _greet(channel: Channel, heard: list[bytes]) -> None:
     one, two = secrets.token_hex(8).encode(), secrets.token_hex(8).encode()
     with contextlib.suppress(HostUnreachable):  # it said why before it ended
         channel.send(b"echo ", one, b"''", two, b"\n")
-    for _ in range(_NOISE):
+    for _ in range(failures.CHATTER):
         line = channel.receive_line()
         if line.endswith(one + two):
             return
         heard[:] = [*heard[-9:], line]
-    raise HostUnreachable(f"{channel.title} talks without end instead of running a shell")
+    raise failures.chatter(channel.title, heard[-1])

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.shell import Shell
 
@@ -37,10 +38,16 @@ class Program:
         """
         mark = secrets.token_hex(8).encode()
         channel.send(_WHO.encode().replace(b"MARK", mark))
-        while not (line := channel.receive_line()).startswith(mark):
-            pass
-        _, pid, token = line.decode("ascii", "replace").split()
-        return cls(int(pid), token)
+        for _ in range(failures.CHATTER):
+            line = channel.receive_line()
+            if line.startswith(mark):
+                break
+        else:
+            raise failures.chatter(channel.title, line)
+        words = line.decode("ascii", "replace").split()
+        if len(words) != 3 or not words[1].isdecimal():
+            raise failures.nonsense(channel.title, "used", "the shell")
+        return cls(int(words[1]), words[2])
 
     @classmethod
     def of(cls, shell: Shell) -> "Program":

@@ -3,14 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from avocado_pool_plugin.core.digest import (
-    BLOCK,
-    Spans,
-    count,
-    data_blocks,
-    in_parallel,
-    in_runs,
-)
+from avocado_pool_plugin.core.digest import BLOCK, Spans, count, data_blocks
+from avocado_pool_plugin.core.parallel import in_parallel, in_runs
 from avocado_pool_plugin.ssh.far_files import PIECE, SUM
 from avocado_pool_plugin.ssh.frames import ANSWER, SUMS, Wire
 

@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from avocado_pool_plugin.core.digest import SHA256, Progress
-from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolUnreachable
+from avocado_pool_plugin.core.errors import PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.content import Basis, Digested, Received, Sent
 from avocado_pool_plugin.ssh.plain_far import Far
@@ -37,11 +38,8 @@ class Plain:
         self._channel = channel
         #: See ``content.Bulk``.
         self.usable = True
-        try:
+        with channel.whole():
             self._far = Far(channel)
-        except BaseException:
-            self.close()
-            raise
 
     def upload(
         self,
@@ -126,7 +124,7 @@ class Plain:
         self._work_on(part, "written")
         with self._whole():
             self._far.ask("pool_open", part)
-            return int(self._far.answer("part"))
+            return self._far.numbers("part", 1)[0]
 
     def _open_source(self, path: str) -> Stamp:
         """Open a file over there to read it."""
@@ -144,9 +142,7 @@ class Plain:
         found = far.sha256()
         stamp = far.stamp()
         if Stamp.of(os.fstat(outgoing.source)) != before:
-            raise FileChanging(
-                f"the file to be sent to {far.place} was written to meanwhile; try again"
-            )
+            raise failures.changed_here(far.place)
         if found != mine or stamp.size != outgoing.size:
             raise PoolUnreachable(
                 f"{far.place} does not hold what was sent: {stamp.size} bytes with the sha256 "
@@ -160,13 +156,11 @@ class Plain:
     def _require_unchanged(self, before: Stamp) -> None:
         self._far.ask("pool_stamp")
         if self._far.stamp() != before:
-            raise FileChanging(f"{self._far.place} was written to while it was read; try again")
+            raise failures.changed_there(self._far.place)
 
     def _work_on(self, path: str, doing: str) -> None:
         if not self.usable:
-            raise HostUnreachable(
-                f"the connection to {self._channel.title} was closed after an error; connect again"
-            )
+            raise failures.closed(self._channel.title)
         self._far.path, self._far.doing = path, doing
 
     @contextlib.contextmanager

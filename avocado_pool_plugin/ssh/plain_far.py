@@ -7,11 +7,12 @@ import shlex
 
 from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh import failures
+from avocado_pool_plugin.ssh import answers, failures
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import LARGEST
 
-#: Lines that a login may print before anything of ours.
-_CHATTER = 10000
+#: Digits of the largest number there is.
+_DIGITS = 20
 #: The same from tools, from bash and from dash.
 _ABSENT = re.compile("No such file|Not a directory|Directory nonexistent|not found")
 
@@ -39,12 +40,13 @@ class Far:
         channel.send(text)
         self.ask("pool_hello", token)
         #: The process over there.
-        self.pid = int(self._greeting())
+        self.pid = self._counted(self._greeting())
 
     def _greeting(self) -> str:
         lacking = []
-        for _ in range(_CHATTER):
-            word, text = self._split(self.channel.receive_line())
+        for _ in range(failures.CHATTER):
+            line = self.channel.receive_line()
+            word, text = self._split(line)
             if word == "lacks":
                 lacking.append(text)
             elif word == "hello" and lacking:
@@ -53,7 +55,7 @@ class Far:
                 )
             elif word == "hello":
                 return text
-        raise failures.chatter(self.channel.title, _CHATTER)
+        raise failures.chatter(self.channel.title, line)
 
     @property
     def place(self) -> str:
@@ -92,10 +94,30 @@ class Far:
 
     def stamp(self) -> Stamp:
         """Return the stamp that the next answer gives."""
-        fields = self.answer("stamp").replace(".", "").split()
-        if len(fields) != 4 or not all(field.lstrip("-").isdecimal() for field in fields):
+        try:
+            stamp = answers.parse_stamp(self.answer("stamp").replace(".", ""))
+        except ValueError:
+            raise self.nonsense() from None
+        if stamp.size > LARGEST:
             raise self.nonsense()
-        return Stamp(*map(int, fields))
+        return stamp
+
+    def numbers(self, wanted: str, count: int) -> list[int]:
+        """
+        Return the numbers that the next answer gives.
+
+        :param wanted: its first word
+        :param count: how many they are
+        """
+        words = self.answer(wanted).split()
+        if len(words) != count:
+            raise self.nonsense()
+        return [self._counted(word) for word in words]
+
+    def _counted(self, text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or len(text) > _DIGITS:
+            raise self.nonsense()
+        return int(text)
 
     def sha256(self) -> str:
         """Return the digest that the next answer gives, in hexadecimal digits."""

@@ -13,14 +13,14 @@ from avocado_pool_plugin.core.digest import (
     BLOCK,
     SHA256,
     Progress,
-    Spans,
     Tree,
     count,
     data_blocks,
     read_block,
 )
 from avocado_pool_plugin.core.errors import FileChanging
-from avocado_pool_plugin.ssh.far_files import write_at
+from avocado_pool_plugin.ssh.far_files import is_zero, write_at
+from avocado_pool_plugin.ssh.pieces import length
 from avocado_pool_plugin.ssh.plain_far import Far
 
 #: A stretch that is sent takes a process there; zeros between two cost less up to so many bytes.
@@ -285,7 +285,7 @@ def filled(data: memoryview) -> Iterator[tuple[int, int]]:
     start = -1
     for at in range(0, len(data), _PAGE):
         page = data[at : at + _PAGE]
-        if page[:16] == _ZEROS[:16][: len(page)] and bytes(page) == _ZEROS[: len(page)]:
+        if is_zero(page):
             if start >= 0:
                 yield start, at
             start = -1
@@ -293,8 +293,3 @@ def filled(data: memoryview) -> Iterator[tuple[int, int]]:
             start = at
     if start >= 0:
         yield start, len(data)
-
-
-def length(spans: Spans) -> int:
-    """Return how many bytes stretches have."""
-    return sum(end - start for start, end in spans)

@@ -77,22 +77,23 @@ class Probe:
         answer = self._ask("place", directory)
         if answer.status and not answer.absent:
             raise self._shell.failure(answer, directory, CANT_READ)
-        if not answer.has("type"):
+        if not answer.has("room"):  # or it went meanwhile
             return Place(above=answer.one("above"), above_writable=answer.has("writable"))
         mode, _, group = answer.one("mode").partition(" ")
-        # free and all blocks come in units, inodes do not
-        unit, *figures, kind = answer.one("room").split(" ", 5) or ["0"]
-        free, total, inodes_free, inodes = map(int, figures or (0, 0, 0, 0))
-        return Place(
-            True,
-            answer.one("type") == "directory",
-            int(mode or "0", 8),
-            group,
-            int(answer.one("umask") or "0", 8),
-            kind,
-            (free * int(unit), total * int(unit), inodes_free, inodes),
-            answer.has("empty"),
-        )
+        with answer.making_sense():
+            # free and all blocks come in units, inodes do not
+            unit, *figures, kind = answer.one("room").split(" ", 5)
+            free, total, inodes_free, inodes = map(int, figures)
+            return Place(
+                True,
+                answer.one("type") == "directory",
+                int(mode or "0", 8),
+                group,
+                int(answer.one("umask"), 8),
+                kind,
+                (free * int(unit), total * int(unit), inodes_free, inodes),
+                answer.has("empty"),
+            )
 
     def make(self) -> str:
         """
@@ -120,16 +121,18 @@ class Probe:
     def files(self) -> Files:
         """Return what can be done with files."""
         answer = self._must("files")
-        sparse = [int(word) for word in answer.one("sparse").split()]
-        return Files(
-            answer.has("reflink"),
-            answer.has("links"),
-            (sparse[0] * sparse[1], sparse[2]) if sparse else None,
-        )
+        sparse = None
+        if answer.one("sparse"):
+            with answer.making_sense():
+                blocks, unit, size = map(int, answer.one("sparse").split())
+                sparse = blocks * unit, size
+        return Files(answer.has("reflink"), answer.has("links"), sparse)
 
     def times(self) -> list[int]:
         """Return some times that the file system stamped on changes, one after the other, in ns."""
-        return [_ns(text) for text in self._must("times", str(_TIMES)).all("at")]
+        answer = self._must("times", str(_TIMES))
+        with answer.making_sense():
+            return [_ns(text) for text in answer.all("at")]
 
     def stamps(self, wait: float) -> tuple[bool, bool]:
         """

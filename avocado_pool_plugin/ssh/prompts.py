@@ -6,7 +6,6 @@ import re
 import secrets
 import shlex
 import shutil
-import subprocess
 import sysconfig
 import threading
 import time
@@ -20,6 +19,7 @@ from aexpect.utils.path import CmdNotFoundError
 from avocado_pool_plugin.core.errors import HostUnreachable, LoginRefused, PoolUnreachable
 from avocado_pool_plugin.core.host import Host
 from avocado_pool_plugin.ssh.causes import silent
+from avocado_pool_plugin.ssh.ciphers import configuration
 from avocado_pool_plugin.ssh.control import AEXPECT
 
 #: The end of a prompt. Not what may be left of one that was answered when only a part was seen.
@@ -188,15 +188,9 @@ class _Talk:
         """Tell whether a host that asks is the one to log in to, which may have an alias."""
         if name.lower() == self._host.address.strip("[]").lower():
             return True
-        done = subprocess.run(
-            [self._command[0], "-G", *self._command[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        lines = os.fsdecode(done.stdout).lower().splitlines()
-        settings = dict(line.split(" ", 1) for line in lines if " " in line)
-        return name.lower() == settings.get("hostkeyalias", settings.get("hostname"))
+        settings = configuration(self._command)
+        called = settings.get("hostkeyalias", settings.get("hostname", ""))
+        return name.lower() == called.lower()
 
     def _type(self, text: str) -> None:
         """Type a line. aexpect's own way would log what it can't send."""

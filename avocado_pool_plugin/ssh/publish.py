@@ -67,10 +67,12 @@ class Publish:
             known = self._known(source)
             self._placed(local, path, info or known.info)  # refused before anything travels
             session, content = self.view.session, info.digest if info else _content(known)
-            target = parts.path_of(session, path, known.stamp, content)
-            parts.make_room(self.view, source, path, target, self.here.policy.fsync)
-            # the part stays locked as long as what filled it is ours
-            with session.bulk() as bulk, parts.kept(session, target) as kept:
+            target = parts.path_of(path, known.stamp, content)
+            with contextlib.ExitStack() as stack:
+                kept = stack.enter_context(parts.kept(session, path, target))
+                parts.make_room(self.view, source, path, kept, self.here.policy.fsync)
+                # the part stays locked as long as what filled it is ours
+                bulk = stack.enter_context(session.bulk())
                 sent, stamp = self._send(bulk, source, path, kept, progress)
                 mine = self._verified(source, info, sent, stamp)
                 mine = self._placed(local, path, mine)

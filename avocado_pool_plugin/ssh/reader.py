@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from avocado_pool_plugin.core import layout
+from avocado_pool_plugin.core import layout, typed
 from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.ssh import answers
@@ -91,8 +90,8 @@ class Reader:
         :raises PoolUnreachable: it can't be listed
         """
         answer = self._talk.call("pool_names", directory)
-        text = next(text for key, text in answer.fields if key == "names")
-        names = answers.parse_names(text)
+        with answer.making_sense():
+            names = answers.parse_names(os.fsencode(answer.one("names")))
         if not names and answer.absent:
             return []
         if names[-1:] != [""]:
@@ -156,7 +155,8 @@ class Reader:
         :raises PoolUnreachable: nothing can be written there
         """
         answer = self._must("pool_clock", directory, CANT_WRITE)
-        ((_, status),) = Found(answer.fields).statuses.items()
+        with answer.making_sense():
+            ((_, status),) = answer.files.statuses.items()
         return status.stamp.ctime_ns
 
     def space(self, directory: str) -> tuple[str, int]:
@@ -167,8 +167,9 @@ class Reader:
         :raises PoolUnreachable: it can't be read
         """
         answer = self._must("pool_space", directory, CANT_READ)
-        device, blocks, unit = answer.one("space").split()
-        return device, int(blocks) * int(unit)
+        with answer.making_sense():
+            device, blocks, unit = answer.one("space").split()
+            return device, answers.counted(answers.counted(blocks) * answers.counted(unit))
 
     # -- for the above -----------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Reader:
 
     def _listed(self, directory: str) -> Found:
         answer = self._talk.call("pool_shelf", directory)
-        found = Found(answer.fields)
+        found = answer.files
         if answer.trouble or found.unread > answer.absences:
             raise self._talk.failure(answer, directory, CANT_READ)
         if answer.status and not answer.absent:
@@ -196,7 +197,7 @@ class Reader:
 
     def _look(self, paths: list[str], chain: str, what: str) -> dict[str, Look]:
         answer = self._talk.call("pool_look", chain, what, *paths)
-        found = Found(answer.fields)
+        found = answer.files
         # absent is only what is said to be
         if answer.trouble or found.missing > answer.absences:
             raise self._talk.failure(answer, paths[0], CANT_READ)
@@ -207,7 +208,7 @@ class Reader:
         wanted = [path for path in dict.fromkeys(paths) if _is_sound(path)]
         if not wanted:
             return {}
-        found = Found(self._talk.call("pool_look", "no", "start", *wanted).fields)
+        found = self._talk.call("pool_look", "no", "start", *wanted).files
         return {path: found.look(path) for path in wanted}
 
     def _below(self, states: dict[str, Look], overlays: dict[str, Look]) -> dict[str, Look]:
@@ -256,8 +257,6 @@ def _overlays(users: _Users) -> list[str]:
     """Return the paths of the overlays that registrations name."""
     found = []
     for _, text in (one for entries in users.values() for one in entries):
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            path = json.loads(text)["path"]
-            if isinstance(path, str):
-                found.append(path)
+        with contextlib.suppress(ValueError, KeyError):
+            found.append(typed.text(typed.mapping(text)["path"]))
     return found

@@ -4,13 +4,16 @@ Content to and from a host with rsync but without python3.
 Of a new version only what differs travels, of a file with holes no hole.
 """
 
+import contextlib
 import logging
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 
-from avocado_pool_plugin.core import copy, layout
+from avocado_pool_plugin.core import copy, layout, resume
 from avocado_pool_plugin.core.digest import (
     BLOCK,
     Progress,
@@ -23,8 +26,9 @@ from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.content import Basis, Received, Sent
 from avocado_pool_plugin.ssh.far_files import clear
+from avocado_pool_plugin.ssh.pieces import length
 from avocado_pool_plugin.ssh.plain import Plain, received
-from avocado_pool_plugin.ssh.plain_flow import Content, Outgoing, filled, length
+from avocado_pool_plugin.ssh.plain_flow import Content, Outgoing, filled
 from avocado_pool_plugin.ssh.rsync_run import Outcome, quoted, run
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -45,6 +49,8 @@ _CHANGED = (*_OPTIONS, "--inplace", "--no-whole-file")
 _SPARSE = (*_OPTIONS, "--sparse", "--compress", "--whole-file")
 #: Such a file is worth this if so many bytes of it are holes.
 _WORTH_HOLES = 16 << 20
+#: How the names of directories begin that it is received in.
+_SCRATCH = ".rsync-"
 
 
 class Rsync(Plain):
@@ -150,12 +156,13 @@ class Rsync(Plain):
     def _pull_sparse(self, fd: int, name: str, size: int, progress: Progress | None) -> int | None:
         """Make an empty file here equal to the open one over there, if that has many holes."""
         self._far.ask("pool_allocated")
-        blocks, unit = self._far.answer("allocated").split()
-        data, home = int(blocks) * int(unit), os.path.dirname(name)
+        blocks, unit = self._far.numbers("allocated", 2)
+        data, home = blocks * unit, os.path.dirname(name)
         if size - data < _WORTH_HOLES or copy.free_space(home) < 2 * data:
             return None
         # rsync can fill a file of its own only; beside ours, so that both may share the blocks
-        with tempfile.TemporaryDirectory(dir=home, prefix=".rsync-") as scratch:
+        _sweep(home)
+        with tempfile.TemporaryDirectory(dir=home, prefix=_SCRATCH) as scratch:
             own = os.path.join(scratch, f"x{layout.PART}")
             moved = self._receive(_SPARSE, own, size, progress)
             if moved is not None:
@@ -212,6 +219,18 @@ class Rsync(Plain):
         )
         self._works = False
         return None
+
+
+def _sweep(directory: str) -> None:
+    """Remove what processes left that were killed while rsync filled a file of its own."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(_SCRATCH):
+                files = (os.path.join(entry.path, name) for name in os.listdir(entry.path))
+                written = max(os.lstat(path).st_mtime for path in (entry.path, *files))
+                if time.time() - written > resume.KEEP:
+                    LOG.info("removing %s, which a transfer left long ago", entry.path)
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 class _Portion:

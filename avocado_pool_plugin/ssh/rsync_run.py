@@ -102,10 +102,12 @@ def run(command: list[str], fds: Sequence[int], tell: Callable[[int], None]) -> 
 def _lines(process: "subprocess.Popen[bytes]", fd: int) -> Iterator[bytes]:
     """Yield what rsync says until it ends, even if its ssh does not."""
     rest = b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     while True:
         # in this order: what it said just before its end is still to be read
         ended = process.poll() is not None
-        if not select.select([fd], [], [], 0 if ended else _LOOK)[0]:
+        if not poll.poll(0 if ended else _LOOK * 1000):
             if ended:
                 return
             continue

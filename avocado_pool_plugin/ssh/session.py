@@ -48,6 +48,8 @@ class _Loan:
     connection: Connection
 
 
+#: Starts a program over there.
+_Make = Callable[[Connection], _Loan]
 _Result = TypeVar("_Result")
 
 
@@ -110,13 +112,13 @@ class Session:
         can = self.abilities
 
         def make(connection: Connection) -> _Loan:
-            channel = connection.channel()
-            program = Program.at(channel)
-            if can.python:
-                return _Loan(Agent(channel, can.python), program, connection)
-            if can.rsync and shutil.which("rsync"):
-                return _Loan(Rsync(channel, connection.ssh), program, connection)
-            return _Loan(Plain(channel), program, connection)
+            with connection.channel().whole() as channel:
+                program = Program.at(channel)
+                if can.python:
+                    return _Loan(Agent(channel, can.python), program, connection)
+                if can.rsync and shutil.which("rsync"):
+                    return _Loan(Rsync(channel, connection.ssh), program, connection)
+                return _Loan(Plain(channel), program, connection)
 
         if not self._bulks.acquire(timeout=self.host.timeout):
             raise self._busy(_MOST_BULK)
@@ -164,11 +166,11 @@ class Session:
             self._lost.clear()
 
     @contextlib.contextmanager
-    def _borrow(
-        self, kinds: tuple[type, ...], make: Callable[[Connection], _Loan]
-    ) -> Iterator[Shell | Bulk]:
+    def _borrow(self, kinds: tuple[type, ...], make: _Make) -> Iterator[Shell | Bulk]:
         loan = self._take(kinds) or self._make(make)
         try:
+            if isinstance(loan.tool, Shell):
+                self._end_lost(loan.tool)
             yield loan.tool
         finally:
             self._give_back(loan)
@@ -203,10 +205,11 @@ class Session:
         )
 
     def _make_shell(self, connection: Connection) -> _Loan:
-        shell = Shell(connection.channel(), self._abilities)
-        return _Loan(shell, Program.of(shell), connection)
+        with connection.channel().whole() as channel:
+            shell = Shell(channel, self._abilities)
+            return _Loan(shell, Program.of(shell), connection)
 
-    def _make(self, make: Callable[[Connection], _Loan]) -> _Loan:
+    def _make(self, make: _Make) -> _Loan:
         loan = None
         try:
             loan = make(self._connected())
@@ -215,8 +218,6 @@ class Session:
                 self._starting -= 1
                 self._out += [loan] if loan else []
                 self._changed.notify()
-        if isinstance(loan.tool, Shell):
-            self._end_lost(loan.tool)
         return loan
 
     def _connected(self) -> Connection:
@@ -265,8 +266,11 @@ class Session:
         """End what broken connections left, which may still hold locks."""
         while self._lost:
             lost = self._lost.pop()
-            with contextlib.suppress(HostUnreachable, PoolSilent):
+            try:
                 lost.end(shell)
+            except (HostUnreachable, PoolSilent):
+                self._lost.append(lost)
+                return
 
 
 _sessions: dict[tuple[object, ...], Session] = {}

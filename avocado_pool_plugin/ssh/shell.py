@@ -7,15 +7,15 @@ import base64
 import logging
 import os
 import time
+from collections.abc import Sequence
 
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.errors import FileChanging, LockTimeout
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.core.trash import KEEP
-from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.reader import CANT_WRITE, Reader
-from avocado_pool_plugin.ssh.talk import Abilities
+from avocado_pool_plugin.ssh.talk import Abilities, Answer
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -146,6 +146,11 @@ class Shell(Reader):
         self._talk.post("pool_commit", part, *args, *record)
         self.look_ahead(path)
         answer = self._talk.call("pool_commit", part, *args, *record)
+        self._tell(answer, part, path)
+        return answer.stamp("stamp")
+
+    def _tell(self, answer: Answer, part: str, path: str) -> None:
+        """Tell what went wrong with a file that was to become visible; raises as ``commit``."""
         where = self._talk.where(path)
         if answer.has("changed"):
             raise FileChanging(f"what was to become {where} was written to by others; try again")
@@ -157,8 +162,6 @@ class Shell(Reader):
             LOG.warning("the record of %s stays a pending one: %s", where, answer.cause)
         if answer.has("leafless"):
             LOG.debug("the digests of the blocks of %s can't be kept: %s", where, answer.cause)
-        stamp = answer.one("stamp")
-        return Stamp(*map(int, stamp.split())) if stamp else None
 
     def _receive(self, path: str, data: bytes) -> str:
         """Write a temporary file that things do not depend on; return its path if it was."""
@@ -232,14 +235,26 @@ class Shell(Reader):
 
         :param age: seconds since they were last written to
         """
+        found = self.temporaries(directory)
+        return self.drop([path for path, since in found.items() if since > age])
+
+    def temporaries(self, directory: str) -> dict[str, float]:
+        """Return the temporary files of ours, and how many seconds ago each was written to."""
         answer = self._talk.call("pool_temporaries", directory)
-        statuses = Found(answer.fields).statuses
+        statuses = answer.files.statuses
         probes = [path for path in statuses if os.path.basename(path).startswith(".clock-")]
         if not probes:
-            return []
+            return {}
         now = statuses.pop(probes[0]).stamp.ctime_ns
-        old = [path for path, one in statuses.items() if now - one.stamp.mtime_ns > age * 1e9]
-        return self._talk.call("pool_drop", *old).all("dropped") if old else []
+        return {path: (now - one.stamp.mtime_ns) / 1e9 for path, one in statuses.items()}
+
+    def drop(self, paths: Sequence[str]) -> list[str]:
+        """Remove temporary files unless somebody writes to them; return which are gone."""
+        return self._talk.call("pool_drop", *paths).all("dropped") if paths else []
+
+    def take(self, part: str, other: str) -> bool:
+        """Give a temporary file another name; return False if somebody else was quicker."""
+        return self._talk.call("pool_take", part, other).status == 0
 
 
 def _flag(on: bool) -> str:

@@ -1,6 +1,6 @@
 """What the keeper of a pool on another host looks at and does over there, beyond single files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from avocado_pool_plugin.ssh.answers import Found
 from avocado_pool_plugin.ssh.looks import Look, Status, reaches_further
@@ -11,6 +11,13 @@ from avocado_pool_plugin.ssh.talk import Answer
 _SCRIPT = "far_upkeep.sh"
 #: Files that are named in one call: arguments take time in a shell.
 _AT_ONCE = 500
+
+
+def batches(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Yield files, as many at a time as are named in one call."""
+    wanted = list(paths)
+    for start in range(0, len(wanted), _AT_ONCE):
+        yield wanted[start : start + _AT_ONCE]
 
 
 def survey(shell: Shell, root: str, below: str, what: str) -> tuple[dict[str, Look], list[str]]:
@@ -56,10 +63,9 @@ def ours(shell: Shell, root: str, directories: Iterable[str]) -> dict[str, Statu
 
 def read(shell: Shell, paths: Iterable[str]) -> dict[str, bytes]:
     """Return what is in small files, of those that can be read."""
-    wanted, texts = list(paths), {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        answer = shell.ask(_SCRIPT, "pool_read", *wanted[start : start + _AT_ONCE])
-        texts.update(Found(answer.fields).texts)
+    texts = {}
+    for batch in batches(paths):
+        texts.update(shell.ask(_SCRIPT, "pool_read", *batch).files.texts)
     return texts
 
 
@@ -69,9 +75,7 @@ def forget(shell: Shell, paths: Iterable[str]) -> None:
 
     :raises PoolUnreachable: one can't be removed
     """
-    wanted = list(paths)
-    for start in range(0, len(wanted), _AT_ONCE):
-        batch = wanted[start : start + _AT_ONCE]
+    for batch in batches(paths):
         answer = shell.ask(_SCRIPT, "pool_forget", *batch)
         if answer.status:
             raise shell.failure(answer, batch[0], "can't be removed")
@@ -79,11 +83,7 @@ def forget(shell: Shell, paths: Iterable[str]) -> None:
 
 def drop_idle(shell: Shell, paths: Iterable[str]) -> list[str]:
     """Remove temporary files unless somebody holds their lock; return the removed ones."""
-    wanted, dropped = list(paths), []
-    for start in range(0, len(wanted), _AT_ONCE):
-        answer = shell.ask(_SCRIPT, "pool_drop", *wanted[start : start + _AT_ONCE])
-        dropped += answer.all("dropped")
-    return dropped
+    return [path for batch in batches(paths) for path in shell.drop(batch)]
 
 
 def move_new(shell: Shell, old: str, new: str, fsync: bool) -> bool:
@@ -121,7 +121,7 @@ def check_image(shell: Shell, image: str) -> tuple[int, str] | None:
 
 def _found(shell: Shell, function: str, root: str, *args: str) -> tuple[Found, Answer]:
     answer = shell.ask(_SCRIPT, function, *args)
-    found = Found(answer.fields)
+    found = answer.files
     if answer.trouble or found.unread > answer.absences:
         raise shell.failure(answer, root, CANT_READ)
     if answer.status and not answer.absent:

@@ -1,12 +1,14 @@
 """Talking to a POSIX shell on another host: calls there, answers and complaints back."""
 
+import contextlib
 import functools
 import logging
 import os
 import secrets
 import shlex
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avocado_pool_plugin.core.errors import (
@@ -15,17 +17,21 @@ from avocado_pool_plugin.core.errors import (
     PoolError,
     PoolUnreachable,
 )
+from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.core.trash import KEEP
 from avocado_pool_plugin.ssh import answers, failures
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.looks import is_speakable
 
 LOG = logging.getLogger("avocado." + __name__)
 
-_SCRIPTS = ("far.sh", "far_looks.sh", "far_changes.sh")
+_SCRIPTS = ("far.sh", "far_looks.sh", "far_trash.sh", "far_changes.sh")
 #: Seconds between two signs of life of something long, and for how long a disk may take.
 _BEAT, _PATIENCE = 3.0, 3600.0
 #: How many lines of what is said besides answers are kept.
 _SAID = 10000
+#: More than the lines and bytes of any answer, signs of life included.
+_LINES, _BYTES = 2_000_000, 1 << 29
 #: The oldest Python that our program over there runs on.
 _PYTHON = (3, 6)
 #: What the lack of a program costs.
@@ -65,11 +71,40 @@ class Answer:
     :param status: 0 for a command that did what it should
     :param fields: keys and texts, in order
     :param said: all other lines
+    :param title: of whose it is
     """
 
     status: int
     fields: tuple[tuple[str, bytes], ...]
     said: tuple[str, ...]
+    title: str = ""
+
+    @contextlib.contextmanager
+    def making_sense(self) -> Iterator[None]:
+        """
+        Take it apart in the body.
+
+        :raises PoolUnreachable: that failed by a ``ValueError``, so it can't be one of ours
+        """
+        try:
+            yield
+        except ValueError as error:
+            raise failures.nonsense(self.title, "used", "the shell") from error
+
+    @property
+    def files(self) -> answers.Found:
+        """
+        The files that it tells of.
+
+        :raises PoolUnreachable: it makes no sense
+        """
+        with self.making_sense():
+            return answers.Found(self.fields)
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return the stamp that a key has, None if it has none; errors of :attr:`files`."""
+        with self.making_sense():
+            return answers.parse_stamp(self.one(key)) if self.one(key) else None
 
     def all(self, key: str) -> list[str]:
         """Return the texts of a key."""
@@ -138,9 +173,10 @@ class Talk:
         for script in _SCRIPTS:
             channel.send(_program(script))
         self.usable = True
-        hello = self.call("pool_start", f"{every:g}", int(_PATIENCE / every))
+        hello = self.call("pool_start", f"{every:g}", int(_PATIENCE / every), int(KEEP))
         self._check(hello)
-        self.pid, self.session = int(hello.one("pid")), hello.one("session")
+        with hello.making_sense():
+            self.pid, self.session = int(hello.one("pid")), hello.one("session")
         self.host, self._flock = hello.one("host"), hello.one("flock")
 
     def teach(self, script: str) -> None:
@@ -158,8 +194,9 @@ class Talk:
     def abilities(self) -> Abilities:
         """Find out what the host has; what it lacks goes to the log, once for each host."""
         found = self.call("pool_programs")
-        major, minor, python = (found.one("python") or "0 0 ").split(" ", 2)
-        version = (int(major), int(minor))
+        with found.making_sense():
+            major, minor, python = (found.one("python") or "0 0 ").split(" ", 2)
+            version = (int(major), int(minor))
         able = Abilities(
             self.host,
             python=python if version >= _PYTHON else "",
@@ -230,14 +267,19 @@ class Talk:
 
     def _receive(self, token: bytes, data: bytes) -> Answer:
         fields: list[tuple[str, bytes]] = []
-        said: list[str] = []
-        while True:
+        said: deque[str] = deque(maxlen=_SAID)
+        left = _BYTES
+        for _ in range(_LINES):
             line = self.channel.receive_line()
+            left -= len(line)
+            if left < 0:
+                break
             if line.startswith(b"+"):
                 key, _, text = line[1:].partition(b" ")
                 if key == b"end" and text.startswith(token + b" "):
-                    status = int(text.removeprefix(token))
-                    return Answer(status, tuple(fields), tuple(said[-_SAID:]))
+                    answer = Answer(0, tuple(fields), tuple(said), self.title)
+                    with answer.making_sense():
+                        return replace(answer, status=int(text.removeprefix(token)))
                 if key == b"begin" and text == token:
                     fields.clear()  # a greeting
                 elif key == b"go":
@@ -246,6 +288,7 @@ class Talk:
                     fields.append((key.decode("ascii", "replace"), text))
             elif line not in (b"", b"."):
                 said.append(line.decode("utf-8", "replace"))
+        raise failures.nonsense(self.title, "used", "the shell")
 
     def _check(self, hello: Answer) -> None:
         lacks = hello.all("lacks")

@@ -13,12 +13,12 @@ from avocado_pool_plugin.core.digest import (
     Tree,
     count,
     data_blocks,
-    in_parallel,
-    in_runs,
     read_block,
 )
-from avocado_pool_plugin.core.errors import FileChanging, PoolUnreachable
+from avocado_pool_plugin.core.errors import PoolUnreachable
+from avocado_pool_plugin.core.parallel import in_parallel, in_runs
 from avocado_pool_plugin.core.records import Stamp
+from avocado_pool_plugin.ssh import failures
 from avocado_pool_plugin.ssh.content import Basis, Sent
 from avocado_pool_plugin.ssh.far_files import sums
 from avocado_pool_plugin.ssh.frames import DATA, PATCH, Wire, far_path
@@ -86,10 +86,10 @@ class Upload:
         if basis and basis.known:
             self._compare_leaves(basis.leaves or b"")
         answer = self._wire.finish()
-        self._empty = bool(answer["empty"])
-        if self._empty or not basis or not basis.known or not answer["basis"]:
+        self._empty = bool(answer.get("empty"))
+        if self._empty or not basis or not basis.known or not answer.get("basis"):
             return
-        if Stamp(*answer["basis"]) == basis.stamp:
+        if self._wire.stamp("basis") == basis.stamp:
             self._old = basis.leaves
             if basis.far_leaves is None:
                 self._wanted = (ALGORITHM,)
@@ -195,7 +195,7 @@ class Upload:
         for first, last in inside:
             data = os.pread(self._source, last - first, first)
             if len(data) < last - first:
-                raise FileChanging(f"a file of {self._size} bytes ended while it was sent")
+                raise failures.changed_here(self._wire.place)
             if self._old is None:
                 self._wire.send(DATA, first, data)
             else:
@@ -209,9 +209,7 @@ class Upload:
         far = Tree(self._size, (self._algorithm,))
         self._wire.hear_leaves(far, self._algorithm)
         if Stamp.of(os.fstat(self._source)) != self._stamp:
-            raise FileChanging(
-                f"the file to be sent to {self._wire.place} was written to meanwhile; try again"
-            )
+            raise failures.changed_here(self._wire.place)
         if patched:
             good = self._wire.answer.get("patches") == self._patches.hexdigest()
         else:

@@ -28,7 +28,9 @@ def bring_in(path: str, image_format: str, home: str, policy: Policy, seen_dir: 
     :returns: the state's name, ``base-<12 hex digits of the base's digest>``
     :raises StateMissing: there is no such base image
     :raises ImageRefused: it is neither QCOW2 nor raw, or can't be a state
+    :raises ChainBroken: it stands on itself, or is written to
     """
+    _require_end(path)
     if not os.path.isfile(path):
         raise StateMissing(f"base image {path} of a state to be set does not exist")
     raw = not is_qcow2(path)
@@ -37,8 +39,7 @@ def bring_in(path: str, image_format: str, home: str, policy: Policy, seen_dir: 
             f"base image {path} is {image_format}; only QCOW2 and raw images can be the base of "
             f"states, convert it with qemu-img"
         )
-    known = knowledge.identify_working(path, seen_dir)
-    digest = known.digest if known and known.digest else ""
+    digest = _digest(path, seen_dir)
     name = "base-" + digest.partition(":")[2][:12]
     target = chain.state_file(home, name)
     durable.make_meta(target, policy.fsync)
@@ -46,6 +47,38 @@ def bring_in(path: str, image_format: str, home: str, policy: Policy, seen_dir: 
         if not _is_there(target, digest, policy, seen_dir):
             _bring(path, target, digest, policy, seen_dir)
     return name
+
+
+def _require_end(path: str) -> None:
+    """Make sure that what a base image stands on comes to an end."""
+    names: list[str] = []
+    while path and os.path.isfile(path):
+        if path in names:
+            raise ChainBroken(
+                f"base image {path} stands on itself: "
+                f"{' -> '.join([*names[names.index(path) :], path])}; make one of them anew"
+            )
+        names.append(path)
+        path, _ = _below(path)
+
+
+def _below(path: str) -> tuple[str, str]:
+    """Return what a base image stands on and the format of that, both empty for nothing."""
+    if not is_qcow2(path):
+        return "", ""
+    header = read_header(path)
+    check_movable(path, header)
+    if not header.backing:
+        return "", ""
+    below = os.path.normpath(os.path.join(os.path.dirname(path), header.backing))
+    return below, header.backing_format
+
+
+def _digest(path: str, seen_dir: str) -> str:
+    known = knowledge.identify_working(path, seen_dir)
+    if known is None or known.digest is None:
+        raise StateMissing(f"base image {path} was removed while it was read; put it back")
+    return known.digest
 
 
 def _is_there(target: str, digest: str, policy: Policy, seen_dir: str) -> bool:
@@ -60,20 +93,17 @@ def _bring(path: str, target: str, digest: str, policy: Policy, seen_dir: str) -
     home = os.path.dirname(target)
     parent, found = "", None
     raw = not is_qcow2(path)
-    if not raw:
-        header = read_header(path)
-        check_movable(path, header)
-        if header.backing:
-            below = os.path.normpath(os.path.join(os.path.dirname(path), header.backing))
-            parent = bring_in(below, header.backing_format, home, policy, seen_dir)
-            found = knowledge.peek(chain.state_file(home, parent))
+    below, below_format = _below(path)
+    if below:
+        parent = bring_in(below, below_format, home, policy, seen_dir)
+        found = knowledge.peek(chain.state_file(home, parent))
     if raw or not can_clone(path, target):
         require_space(home, allocated(path), f"base image {path}")
     with durable.new_part(target, policy.fsync) as part:
         info = new_info(0, parent=parent, parent_info=found.info if found else None)
         if raw:
             qemu.convert(path, part, "raw")
-        elif copy_file(path, part).digest != digest:
+        if digest != (_digest(path, seen_dir) if raw else copy_file(path, part).digest):
             raise ChainBroken(f"base image {path} was written to while it was read; try again")
         if parent:
             qemu.rename_backing(part, parent + IMAGE_SUFFIX)

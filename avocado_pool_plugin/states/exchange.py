@@ -201,6 +201,7 @@ class _Exchange(SourcedStateBackend):
         return cls._fetch(params, None)
 
     @classmethod
+    @telling.one_operation()
     def publish(cls, params: Any) -> list[Attempt]:
         """Publish to all mirrors."""
         return cls._on_all("set", params, None)

@@ -35,6 +35,7 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import place
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, in_use, read_header
+from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.states import bases, keeping, moves
 from avocado_pool_plugin.states.workplace import Workplace, backing_path, name_parent
 
@@ -48,7 +49,8 @@ class ImageCache(Workplace):
         """Complete what a killed process began; return what was done, in words."""
         from avocado_pool_plugin.states import saving  # it works with this class
 
-        return [*moves.recover(self), *saving.recover(self)]
+        with durable.typed_failures(self.home):
+            return [*moves.recover(self), *saving.recover(self)]
 
     def show(self) -> list[str]:
         """Return the names of the states."""
@@ -67,7 +69,7 @@ class ImageCache(Workplace):
         """
         self.recover()
         path = self.file_of(state)
-        with self.pinned(state):
+        with durable.typed_failures(path), self.pinned(state):
             if pins.is_absent(path, self.policy.timeout):
                 raise StateMissing(f"state {state!r} of {self.title} is not in the cache ({path})")
             self.require_closed()
@@ -96,19 +98,19 @@ class ImageCache(Workplace):
         self.require_closed()
         durable.make_meta(path, self.policy.fsync)
         started = time.monotonic()
-        with locks.hold(path, self.policy.timeout):
+        with durable.typed_failures(path), locks.hold(path, self.policy.timeout):
             parent = self.bring_parent(header)
+            info = self._info_of_image(parent)
             below = list(chain.walk(parent, chain.parent_in(self.home))) if parent else []
             needed_by = keeping.needed_by(self, path)
             if state in below:
                 done = self._refine(path, header, below, needed_by)
             elif needed_by:
-                done = self._repair(path, parent, needed_by)
+                done = self._repair(path, info, needed_by)
             else:
-                done = self._become(path, header, parent)
+                done = self._become(path, header, info)
         if done:
-            size, seconds = os.path.getsize(path) / 2**20, time.monotonic() - started
-            LOG.debug("%s of %s: %s, %.1f MiB in %.2f s", path, self.title, done, size, seconds)
+            LOG.debug("%s of %s: %s in %.2f s", path, self.title, done, time.monotonic() - started)
         return bool(done)
 
     def usable_header(self) -> Header:
@@ -159,13 +161,20 @@ class ImageCache(Workplace):
                 f"the one there now, its content is not usable; get the state and run again"
             )
 
-    def _become(self, path: str, header: Header, parent: str) -> str:
+    def _info_of_image(self, parent: str) -> FileInfo:
+        """Return the info of the image, on what is its parent now, whatever comes in its place."""
+        info = self.info_on(parent)
+        if parent:
+            self._check_unchanged(self.file_of(parent))
+        return info
+
+    def _become(self, path: str, header: Header, info: FileInfo) -> str:
         """Make the image the state: by rename, or by copy from elsewhere or with snapshots."""
-        if self.can_move(header) and moves.image_to_state(self, path, header, parent):
+        if self.can_move(header) and moves.image_to_state(self, path, header, info):
             self.clear_away(path)
             return "image moved"
-        with self.copied(path, parent) as (part, digest):
-            place(part, path, replace(self.info_on(parent), digest=digest), self.policy)
+        with self.copied(path, info.parent) as (part, digest):
+            place(part, path, replace(info, digest=digest), self.policy)
         if header.snapshots:
             LOG.info("%s keeps its internal snapshots, and so its content", self.image)
         else:
@@ -203,16 +212,16 @@ class ImageCache(Workplace):
         if self.policy.cascade:
             check_replace(path, None, Guard(own=self.image, cascade=True))
 
-    def _repair(self, path: str, parent: str, needed_by: list[str]) -> str:
+    def _repair(self, path: str, info: FileInfo, needed_by: list[str]) -> str:
         """Set a state that others stand on: only content that it should have anyway."""
         wanted = keeping.lost(self, path)
         if wanted is None:
             return keeping.kept(self, path, needed_by)
-        with self.copied(path, parent) as (part, _):
+        with self.copied(path, info.parent) as (part, _):
             found = knowledge.read_digest(part, None)
             if found is None or found[0] != wanted:
                 return keeping.kept(self, path, needed_by)
-            place(part, path, self.info_on(parent), self.policy)
+            place(part, path, info, self.policy)
         return "repaired"
 
     def _refine(self, path: str, header: Header, below: list[str], needed_by: list[str]) -> str:
@@ -261,7 +270,7 @@ class ImageCache(Workplace):
         """
         self.recover()
         path = self.file_of(state)
-        with locks.hold(path, self.policy.timeout):
+        with durable.typed_failures(path), locks.hold(path, self.policy.timeout):
             if not os.path.lexists(path):
                 return
             self._refuse_needed_elsewhere(path)
@@ -276,11 +285,12 @@ class ImageCache(Workplace):
                 self._require_takeable(path)
                 chain.verify(self.home, state, self.policy, self.seen_dir)
                 self._check_unchanged(path)
-            with durable.typed_failures(path):
-                if own and self._can_give(path) and moves.state_to_image(self, path):
-                    return
-                if own:
-                    self._take_over(path)
+            if own and self._can_give(path) and moves.state_to_image(self, path):
+                return
+            if own:
+                self._take_over(path)
+            # without locks somebody else may be quicker
+            with contextlib.suppress(FileNotFoundError):
                 trash.throw(path, self.policy.fsync)
 
     def _refuse_needed_elsewhere(self, path: str) -> None:

@@ -51,7 +51,7 @@ class ImageRoot(RootSourcedStateBackend):
             path = images.image_path(own)
             images.image_cache(own).recover()
             require_closed(path)
-            with contextlib.suppress(FileNotFoundError):
+            with durable.typed_failures(path), contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
                 LOG.info("removed image %s of %s", path, title(own))
 
@@ -108,7 +108,7 @@ def require_closed(path: str) -> None:
     :raises ImageInUse: a QEMU of this host has it open
     """
     if in_use(path):
-        raise ImageInUse(f"image {path} can't be touched, a running QEMU has it open")
+        raise ImageInUse(f"image {path} can't be touched, a running QEMU has it open; end it first")
 
 
 def title(params: Any) -> str:

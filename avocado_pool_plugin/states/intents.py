@@ -7,13 +7,16 @@ place there is no image. Whoever comes next finds the note and finishes the work
 
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from avocado_pool_plugin.core import durable, layout, locks
+from avocado_pool_plugin.core import durable, layout, locks, process, typed
+
+LOG = logging.getLogger("avocado." + __name__)
 
 #: Intents that this very process is working on.
 _ACTIVE: set[str] = set()
@@ -21,6 +24,8 @@ _ACTIVE: set[str] = set()
 _ABANDONED = 3600.0
 #: Fields of an owner.
 _OWNER = ("machine", "pid", "started", "since")
+#: What an intent may be of.
+_VERBS = ("set", "unset")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Owner:
     """
     The process that works on what was noted.
 
-    :param machine: where it runs, see :func:`_machine`
+    :param machine: where it runs, see :func:`process.machine`
     :param pid: the process
     :param started: when it was started, in clock ticks since boot
     :param since: when the note was made, in seconds since 1970
@@ -42,12 +47,12 @@ class Owner:
     @classmethod
     def here(cls) -> "Owner":
         """Return this process, now."""
-        return cls(_machine(), os.getpid(), _started(os.getpid()), time.time())
+        return cls(process.machine(), os.getpid(), process.started(os.getpid()), time.time())
 
     @property
     def same_boot(self) -> bool:
         """Whether what it wrote can't have been lost in a power cut since."""
-        return self.machine == _machine()
+        return self.machine == process.machine()
 
     def works_on(self, path: str) -> bool:
         """
@@ -62,7 +67,7 @@ class Owner:
             return locks.skip() and time.time() - self.since < _ABANDONED
         if self.pid == os.getpid():
             return path in _ACTIVE
-        return self.started != "" and _started(self.pid) == self.started
+        return self.started != "" and process.started(self.pid) == self.started
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Intent:
     :param test: test on whose behalf, empty for none (set only)
     :param parts: what it knows of the state's recipe (set only)
     :param seconds: for how long it had been at work (set only)
+    :param parent_digest: of the state that the image was made on, if known (set only)
+    :param parent_generation: the same (set only)
     """
 
     verb: str
@@ -100,12 +107,13 @@ class Intent:
     test: str = ""
     parts: Mapping[str, str] | None = None
     seconds: float = 0.0
+    parent_digest: str | None = None
+    parent_generation: str = ""
 
     @property
     def path(self) -> str:
         """Where the intent is noted."""
-        directory = layout.intents_dir(os.path.dirname(self.state))
-        return os.path.join(directory, f"{os.path.basename(self.part)}.json")
+        return note_path(self.state, self.part)
 
 
 def new_intent(
@@ -121,6 +129,8 @@ def new_intent(
     test: str = "",
     parts: Mapping[str, str] | None = None,
     seconds: float = 0.0,
+    parent_digest: str | None = None,
+    parent_generation: str = "",
 ) -> Intent:
     """Return an intent of this process about the file that is to be moved."""
     moved = os.stat(image if verb == "set" else state)
@@ -139,30 +149,28 @@ def new_intent(
         test=test,
         parts=parts,
         seconds=seconds,
+        parent_digest=parent_digest,
+        parent_generation=parent_generation,
     )
 
 
-def _machine() -> str:
+def note_path(path: str, part: str) -> str:
     """
-    Return what tells apart where process ids mean the same: the boot and the pid namespace.
+    Return where a note is.
 
-    A host's name would not do: a container that is started again has another one.
+    :param path: what is made or removed
+    :param part: where that is on its way
     """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
+    directory = layout.intents_dir(os.path.dirname(path))
+    return os.path.join(directory, f"{os.path.basename(part)}.json")
 
 
-def _started(pid: int) -> str:
+def inode(path: str) -> int | None:
+    """Return by what a file is known again under another name, None if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-        # killed but not yet waited for by its parent, a process does nothing any more
-        return "" if fields[0] in "ZX" else fields[19]
-    except (OSError, IndexError):
-        return ""
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
 
 
 def note(path: str, intent: Any, fsync: bool) -> None:
@@ -174,11 +182,30 @@ def note(path: str, intent: Any, fsync: bool) -> None:
     """
     durable.make_dirs(os.path.dirname(path), fsync)
     _ACTIVE.add(path)
-    durable.write_whole(path, json.dumps(asdict(intent)).encode(), fsync)
+    durable.write_whole(path, _encode(intent), fsync)
+
+
+def prepare(path: str, intent: Any, fsync: bool) -> None:
+    """Write down how far it will have got soon, for :func:`reach`."""
+    durable.write_whole(_ahead(path), _encode(intent), fsync)
+
+
+def reach(path: str) -> None:
+    """Let what was prepared take a note's place, at once: a cut leaves one of the two, whole."""
+    os.replace(_ahead(path), path)
+
+
+def _ahead(path: str) -> str:
+    return f"{path}.next"
+
+
+def _encode(intent: Any) -> bytes:
+    return json.dumps(asdict(intent)).encode()
 
 
 def drop(path: str) -> None:
     """Forget an intent whose work is done or undone."""
+    durable.unlink(_ahead(path))
     durable.unlink(path)
     _ACTIVE.discard(path)
 
@@ -192,22 +219,54 @@ def found(directory: str) -> list[Intent]:
     """Return the intents in a directory of states that nobody is working on any more."""
     intents = []
     for data in noted(directory):
-        with contextlib.suppress(TypeError):
-            intents.append(Intent(**data))
+        with contextlib.suppress(ValueError):
+            intent = typed.fill(Intent, data)
+            if intent.verb in _VERBS and _is_of(intent, directory):
+                intents.append(intent)
+            else:
+                tell_of_stranger(intent.state, directory)
     return [intent for intent in intents if not intent.by.works_on(intent.path)]
 
 
+def _is_of(intent: Intent, directory: str) -> bool:
+    """Tell whether all that an intent names is where our processes have it."""
+    ours = layout.meta_dir(intent.state), layout.meta_dir(intent.image)
+    return (
+        is_in(intent.state, directory)
+        and os.path.isabs(intent.image)
+        and os.path.dirname(intent.part) in ours
+        and os.path.dirname(intent.overlay) in ("", ours[1])
+    )
+
+
+def tell_of_stranger(path: str, directory: str) -> None:
+    """Warn of a note that names files which are not where our processes have them."""
+    LOG.warning(
+        "%s has a note of unfinished work on %r, which it can't be of, and nothing is done; if the "
+        "cache was moved, move it back once",
+        layout.intents_dir(directory),
+        path,
+    )
+
+
+def is_in(path: str, directory: str) -> bool:
+    """Tell whether a file is, or would be, right in a directory, whatever that is called."""
+    with contextlib.suppress(OSError):
+        return os.path.isabs(path) and os.path.samefile(os.path.dirname(path), directory)
+    return False
+
+
 def noted(directory: str) -> Iterator[dict[str, Any]]:
-    """Yield the fields of what is noted in a directory of states, ``by`` as an owner."""
+    """Yield the fields of what is noted in a directory of states."""
     home = layout.intents_dir(directory)
     names: list[str] = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         names = sorted(name for name in os.listdir(home) if name.endswith(".json"))
     for name in names:
         # what was never written completely: nothing was moved yet
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            with open(os.path.join(home, name), encoding="utf-8") as file:
-                data = json.load(file)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            with open(os.path.join(home, name), "rb") as file:
+                data = typed.mapping(file.read())
             # earlier versions wrote the owner's fields among the others
             by = data.pop("by", None) or {field: data.pop(field) for field in _OWNER}
-            yield {**data, "by": Owner(**by)}
+            yield {**data, "by": by}

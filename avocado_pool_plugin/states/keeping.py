@@ -11,7 +11,7 @@ import os
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import knowledge, users
 from avocado_pool_plugin.core.dependents import refuse_open, states_on
-from avocado_pool_plugin.core.errors import FileCorrupt
+from avocado_pool_plugin.core.errors import FileCorrupt, ToolFailed
 from avocado_pool_plugin.states.workplace import Workplace
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -53,6 +53,16 @@ def lost(work: Workplace, path: str) -> str | None:
     return None
 
 
+def _same(image: str, copy: str) -> bool | None:
+    """Tell whether an image and a state have the same content, None if the state is gone by now."""
+    try:
+        return qemu.same_guest_content(image, copy)
+    except ToolFailed:
+        if os.path.exists(copy):
+            raise
+        return None
+
+
 def kept(work: Workplace, path: str, needed: list[str]) -> str:
     """
     Say why a state is not replaced by the image.
@@ -61,9 +71,9 @@ def kept(work: Workplace, path: str, needed: list[str]) -> str:
     :returns: empty if the cache has no such content now: the state is another one, or is only in
         the pool, where it needs not be published to
     """
-    copies = _copies(work, path)
-    same = all(qemu.same_guest_content(work.image, copy) for copy in copies)
-    if copies and same and _known_far(work, path):
+    compared = {copy: _same(work.image, copy) for copy in _copies(work, path)}
+    copies = [copy for copy, same in compared.items() if same is not None]
+    if copies and all(map(compared.get, copies)) and _known_far(work, path):
         LOG.info("%s of %s has this content already, nothing to do", copies[0], work.title)
         return "same content" if path in copies else ""
     LOG.warning(

@@ -144,7 +144,10 @@ class Live:
         what = {"job-id": job, "device": overlay, "base-node": node, "auto-dismiss": False}
         self.monitor.ask("block-commit", what)
         for _ in _looks(timeout, f"taking overlay {overlay} off"):
-            found = next(one for one in self.monitor.ask("query-jobs") if one["id"] == job)
+            jobs = (one for one in self.monitor.ask("query-jobs") if one["id"] == job)
+            found = next(jobs, None)
+            if found is None:
+                raise MonitorRefused(f"overlay {overlay} stays where it is: its job is gone")
             if found["status"] == "ready":
                 self.monitor.ask("job-complete", {"id": job})
             if found["status"] == "concluded":

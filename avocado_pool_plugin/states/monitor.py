@@ -157,7 +157,10 @@ def _file_name(text: str) -> str:
     """Return the path in what QEMU calls a file, which may be a description of it."""
     if not text.startswith("json:"):
         return text
-    node = json.loads(text.removeprefix("json:"))
+    try:
+        node = json.loads(text.removeprefix("json:"))
+    except ValueError:
+        return ""  # QEMU cuts off a long one
     while isinstance(node.get("file"), dict):
         node = node["file"]
     return str(node.get("filename", ""))

@@ -16,19 +16,20 @@ from avocado_pool_plugin.core.errors import PoolError, StateMissing
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.place import place
 from avocado_pool_plugin.core.qcow2 import Header, is_qcow2, read_header
+from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.states import intents
-from avocado_pool_plugin.states.intents import Intent
+from avocado_pool_plugin.states.intents import Intent, inode
 from avocado_pool_plugin.states.workplace import Workplace, backing_name, name_parent
 
 LOG = logging.getLogger("avocado." + __name__)
 
 
-def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> bool:
+def image_to_state(work: Workplace, path: str, header: Header, info: FileInfo) -> bool:
     """
     Rename the image to be a state, and put a fresh overlay on it in its place.
 
     :param path: file of the state; what was there goes to the trash
-    :param parent: state that the image stands on, empty for none
+    :param info: of the image, with the parent that it was made on
     :returns: False if nothing was done, as a file can't be renamed from here to there
     """
     with durable.new_part(work.image, work.policy.fsync) as overlay:
@@ -41,13 +42,15 @@ def image_to_state(work: Workplace, path: str, header: Header, parent: str) -> b
             state=path,
             image=work.image,
             part=layout.part_path(path, durable.new_token()),
-            backing=backing_name(parent),
+            backing=backing_name(info.parent),
             undo_backing=header.backing,
             undo_format=backing_format(work.image, header),
             overlay=overlay,
             test=work.test,
             parts=work.parts,
             seconds=work.seconds,
+            parent_digest=info.parent_digest,
+            parent_generation=info.parent_generation,
         )
         intents.note(intent.path, intent, work.policy.fsync)
         try:
@@ -93,7 +96,7 @@ def state_to_image(work: Workplace, path: str) -> bool:
     try:
         _carry_out_unset(work, intent)
     except BaseException as error:
-        if _inode(intent.state) == intent.inode:
+        if inode(intent.state) == intent.inode:
             intents.drop(intent.path)
         if _between_mounts(error):
             return False
@@ -104,13 +107,13 @@ def state_to_image(work: Workplace, path: str) -> bool:
 
 
 def _carry_out_set(work: Workplace, intent: Intent) -> None:
-    if _inode(intent.image) == intent.inode:
+    if inode(intent.image) == intent.inode:
         os.rename(intent.image, intent.part)
         _sync(work, intent)
     if os.path.exists(intent.part):
         parent = intent.backing.removesuffix(IMAGE_SUFFIX)
         name_parent(intent.part, parent)
-        place(intent.part, intent.state, work.info_on(parent), work.policy)
+        place(intent.part, intent.state, _info(work, intent, parent), work.policy)
     elif not os.path.exists(intent.state) and not os.path.exists(intent.image):
         intents.drop(intent.path)
         raise StateMissing(
@@ -128,6 +131,16 @@ def _carry_out_set(work: Workplace, intent: Intent) -> None:
     intents.drop(intent.path)
 
 
+def _info(work: Workplace, intent: Intent, parent: str) -> FileInfo:
+    """Return the info of an image on the parent that it was made on, not on what is there now."""
+    info = work.info_on(parent)
+    if not (intent.parent_digest or intent.parent_generation):
+        return info  # nothing is known of it, or an earlier version began
+    return replace(
+        info, parent_digest=intent.parent_digest, parent_generation=intent.parent_generation
+    )
+
+
 def _undo_set(work: Workplace, intent: Intent) -> None:
     """
     See to it that there is an image after a failure, or leave that to the next operation.
@@ -141,7 +154,7 @@ def _undo_set(work: Workplace, intent: Intent) -> None:
                 qemu.rename_backing(intent.part, intent.undo_backing, intent.undo_format)
             os.chmod(intent.part, intent.mode)
             os.rename(intent.part, intent.image)
-        elif _inode(intent.state) == intent.inode and not os.path.exists(intent.image):
+        elif inode(intent.state) == intent.inode and not os.path.exists(intent.image):
             os.rename(intent.overlay, intent.image)
             work.register(intent.state, intent.image)
         if os.path.exists(intent.image):
@@ -157,7 +170,7 @@ def _undo_set(work: Workplace, intent: Intent) -> None:
 
 
 def _carry_out_unset(work: Workplace, intent: Intent) -> None:
-    if _inode(intent.state) == intent.inode:
+    if inode(intent.state) == intent.inode:
         os.rename(intent.state, intent.part)
         _sync(work, intent)
     if os.path.exists(intent.part):
@@ -171,13 +184,6 @@ def _carry_out_unset(work: Workplace, intent: Intent) -> None:
         trash.forget(intent.state)
     _sync(work, intent)
     intents.drop(intent.path)
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
 
 
 def _sync(work: Workplace, intent: Intent) -> None:
@@ -207,7 +213,7 @@ def recover(work: Workplace) -> list[str]:
                 seconds=intent.seconds,
             )
             moved = intent.image if intent.verb == "set" else intent.state
-            if _inode(moved) == intent.inode:
+            if inode(moved) == intent.inode:
                 intents.drop(intent.path)  # it was not moved yet: the set or unset never happened
             elif intent.verb == "unset":
                 _carry_out_unset(own, intent)

@@ -13,13 +13,18 @@ DEFAULT_BACKENDS = {"images": "qcow2ext", "vms": "ramfile"}
 _DEFAULT_CHAIN = "vms images"
 
 
+def _chain(params: Any) -> list[str]:
+    """Return the types of objects, each within the one before."""
+    return (params.get("states_chain") or _DEFAULT_CHAIN).split()
+
+
 def _objects(params: Any, above: tuple[tuple[str, str], ...] = ()) -> Iterator[Any]:
     """
     Yield the params of each stateful object, innermost first.
 
     :param above: name and type of the objects that this one is part of
     """
-    chain = (params.get("states_chain") or _DEFAULT_CHAIN).split()
+    chain = _chain(params)
     kind = chain[len(above)]
     for name in params.objects(kind):
         path = (*above, (name, kind))
@@ -59,6 +64,18 @@ def stateful_objects(params: Any, warn: bool = True) -> Iterator[Any]:
             LOG.log(level, "skipping %s, a read-only image has no states", own["object_name"])
         else:
             yield own
+
+
+def type_in_use(params: Any, kind: str) -> bool:
+    """
+    Tell whether states of a type of objects are dealt with at all.
+
+    :param params: of a test
+    :param kind: ``images``, ``vms`` or ``nets``
+    """
+    chain, skipped = _chain(params), params.objects("skip_types")
+    whole = ("/".join(chain[: above + 1]) for above, one in enumerate(chain) if one == kind)
+    return any(not _is_skipped(composite, skipped) for composite in whole)
 
 
 def last_type(kind: str) -> str:

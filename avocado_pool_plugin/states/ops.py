@@ -1,7 +1,6 @@
 """The file operations behind the documented interface: ``TransferOps``."""
 
 import contextlib
-import itertools
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,13 @@ from avocado_pool_plugin import params as settings
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import pins, plan
 from avocado_pool_plugin.core.dependents import Guard
-from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, ImageRefused
+from avocado_pool_plugin.core.errors import ImageRefused
 from avocado_pool_plugin.core.link import LinkStore
 from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.plan import Plan
-from avocado_pool_plugin.core.progress import reported
-from avocado_pool_plugin.core.store import Moved, Store
-from avocado_pool_plugin.states import images, report, telling
+from avocado_pool_plugin.core.store import Moved
+from avocado_pool_plugin.states import images, onefile
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.ssh.store import RemoteStore
@@ -120,7 +118,7 @@ class TransferOps:
             for path, _ in pairs:
                 pins.is_absent(path, settings.policy(params, "get").timeout)
         else:
-            _check_parents(cls._local(params, "set"), pairs)
+            onefile.check_parents(cls._local(params, "set"), pairs)
         end = plan.here(settings.seen_dir(params))
         found = plan.plan_transfer(pairs, end, end)
         if down:
@@ -157,17 +155,17 @@ class TransferOps:
     @classmethod
     def compare_local(cls, cache_path: str, pool_path: str, params: Any) -> bool:
         """See :meth:`compare`."""
-        return _compare(cls._local(params, "get"), pool_path, cache_path)
+        return onefile.compare(cls._local(params, "get"), pool_path, cache_path)
 
     @classmethod
     def download_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`download`."""
-        return _fetch(cls._local(params, "get"), pool_path, cache_path, pool_path)
+        return onefile.fetch(cls._local(params, "get"), pool_path, cache_path, pool_path)
 
     @classmethod
     def upload_local(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`upload`."""
-        return _publish(cls._local(params, "set"), pool_path, cache_path, pool_path)
+        return onefile.publish(cls._local(params, "set"), pool_path, cache_path, pool_path)
 
     @classmethod
     def delete_local(cls, pool_path: str, params: Any) -> None:
@@ -194,7 +192,7 @@ class TransferOps:
     def compare_link(cls, cache_path: str, pool_path: str, params: Any) -> bool:
         """See :meth:`compare`."""
         store = cls._link(params, "get")
-        equal = _compare(store, pool_path, cache_path)
+        equal = onefile.compare(store, pool_path, cache_path)
         if equal:
             store.note_link(pool_path, cache_path)
         return equal
@@ -202,12 +200,12 @@ class TransferOps:
     @classmethod
     def download_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`download`; the cache's file becomes a symlink."""
-        return _fetch(cls._link(params, "get"), pool_path, cache_path, pool_path)
+        return onefile.fetch(cls._link(params, "get"), pool_path, cache_path, pool_path)
 
     @classmethod
     def upload_link(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`upload`; a symlink is refused."""
-        return _publish(cls._link(params, "set"), pool_path, cache_path, pool_path)
+        return onefile.publish(cls._link(params, "set"), pool_path, cache_path, pool_path)
 
     @classmethod
     def delete_link(cls, pool_path: str, params: Any) -> None:
@@ -239,17 +237,17 @@ class TransferOps:
     @classmethod
     def compare_remote(cls, cache_path: str, pool_path: str, params: Any) -> bool:
         """See :meth:`compare`."""
-        return _compare(*cls._remote(pool_path, params, "get"), cache_path)
+        return onefile.compare(*cls._remote(pool_path, params, "get"), cache_path)
 
     @classmethod
     def download_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`download`."""
-        return _fetch(*cls._remote(pool_path, params, "get"), cache_path, pool_path)
+        return onefile.fetch(*cls._remote(pool_path, params, "get"), cache_path, pool_path)
 
     @classmethod
     def upload_remote(cls, cache_path: str, pool_path: str, params: Any) -> Moved:
         """See :meth:`upload`."""
-        return _publish(*cls._remote(pool_path, params, "set"), cache_path, pool_path)
+        return onefile.publish(*cls._remote(pool_path, params, "set"), cache_path, pool_path)
 
     @classmethod
     def delete_remote(cls, pool_path: str, params: Any) -> None:
@@ -282,7 +280,7 @@ class TransferOps:
             cls.make_room(found, params)
             plan.check_space(found)
         else:
-            _check_parents(store, pairs)
+            onefile.check_parents(store, pairs)
             found = plan.plan_transfer(files, here, store.end)
             store.check_space(found)
         LOG.debug("planned:\n%s", found)
@@ -312,58 +310,3 @@ def _store_arguments(params: Any, do: str) -> tuple[Any, ...]:
     along = params.get(f"{do}_state", "") if whole else ""
     guard = Guard(own=own, cascade=policy.cascade, along=along)
     return policy, qemu.rename_backing, settings.seen_dir(params), guard
-
-
-def _compare(store: Store, path: str, cache_path: str) -> bool:
-    try:
-        equal = store.equal(cache_path, path)
-    except FileCorrupt as error:
-        telling.warn(error)
-        return False
-    if equal:
-        store.used(path)
-    return equal
-
-
-def _check_parents(store: Store, pairs: list[tuple[str, str]]) -> None:
-    """Make sure that publishing a state does not replace what it stands on in the pool."""
-    if store.policy.cascade:
-        return
-    for (cache_path, pool_path), (_, above) in itertools.pairwise(pairs):
-        if os.path.dirname(pool_path) != os.path.dirname(above):
-            continue  # the next is of another image, so this one is the state itself
-        try:
-            another = store.has(pool_path) and not store.equal(cache_path, pool_path)
-        except FileCorrupt as error:
-            telling.warn(error)
-            continue
-        if another:
-            raise ChainBroken(
-                f"{above} can't be published, it stands on {cache_path} and the pool has another "
-                f"{pool_path}; get that one and run again, or replace it with set_cascade=yes"
-            )
-
-
-def _fetch(store: Store, path: str, cache_path: str, pool_path: str) -> Moved:
-    with reported("fetching", pool_path, lambda: store.allocated(path)) as progress:
-        moved = store.fetch(path, cache_path, progress)
-    _report("fetched", cache_path, moved, f"from {pool_path}, {moved.action}")
-    return moved
-
-
-def _publish(store: Store, path: str, cache_path: str, pool_path: str) -> Moved:
-    with reported("publishing", cache_path) as progress:
-        moved = store.publish(cache_path, path, progress)
-    _report("published", path, moved, f"to {pool_path}, {moved.action}")
-    return moved
-
-
-def _report(verb: str, path: str, moved: Moved, where: str) -> None:
-    if not moved.changed:
-        LOG.debug("%s is there already, nothing to copy", path)
-        return
-    directory, name = os.path.split(path)
-    above, image = os.path.split(directory)
-    owner = image if name.endswith(".state") else f"{os.path.basename(above)}/{image}"
-    state = os.path.splitext(name)[0]
-    report.record(report.Event(verb, state, owner, moved.size, moved.seconds, where))

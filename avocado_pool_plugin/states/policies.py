@@ -1,7 +1,7 @@
 """What the two letters of a mode mean: the first if the state exists, the second if not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from avocado.core import exceptions
@@ -22,8 +22,8 @@ class Verb:
     """
 
     mode: str
-    exists: Mapping[str, str] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)
+    exists: Mapping[str, str]
+    missing: Mapping[str, str]
 
 
 VERBS = {

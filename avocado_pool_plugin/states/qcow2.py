@@ -5,11 +5,11 @@ The backends of QCOW2 images.
 states inside of the images: ``qcow2`` those of images, ``qcow2vt`` those of running vms.
 """
 
-import os
 import time
 from typing import Any
 
 from avocado_pool_plugin.states import images, report
+from avocado_pool_plugin.states.imagecache import ImageCache
 from avocado_pool_plugin.states.imageroot import ImageRoot, require_off, title
 from avocado_pool_plugin.states.snapshots import QCOW2Backend
 from avocado_pool_plugin.states.snapshots_vt import QCOW2VTBackend
@@ -35,22 +35,22 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
             watch = report.watch()
             cache = images.image_cache(own, "get")
             cache.get(params["get_state"])
-            _report("got", params["get_state"], own, watch, f"for image {cache.image}")
+            _report("got", params["get_state"], cache, own, watch)
 
     @classmethod
     def _set(cls, params: Any, object: Any = None) -> bool:
         """Return False if a state was kept because others stand on it."""
         require_off(params, object)
-        kept = True
+        done = True
         for own in images.image_params(params):
             watch = report.Watch()
             mirrors = [mirror for mirror, _ in cls.permitted("set", own)]
             cache = images.image_cache(own, "set", mirrors, cls.transport.ops)
             if cache.set(params["set_state"]):
-                _report("set", params["set_state"], own, watch, f"from image {cache.image}")
+                _report("set", params["set_state"], cache, own, watch)
             else:
-                kept = False
-        return kept
+                done = False
+        return done
 
     @classmethod
     def _unset(cls, params: Any, object: Any = None) -> None:
@@ -59,13 +59,14 @@ class QCOW2ExtBackend(SourcedStateBackend, ImageRoot):
             mirrors = [mirror for mirror, _ in cls.permitted("unset", own)]
             cache = images.image_cache(own, "unset", mirrors, cls.transport.ops)
             path, state = cache.file_of(params["unset_state"]), params["unset_state"]
-            size = os.path.getsize(path) if os.path.exists(path) else 0
+            size = report.size_of(path)
             cache.unset(state)
             event = report.Event("unset", state, title(own), size, time.monotonic() - started, path)
             report.record(event)
 
 
-def _report(verb: str, state: str, params: Any, watch: report.Watch, where: str) -> None:
-    size, owner = os.path.getsize(images.image_cache(params).file_of(state)), title(params)
+def _report(verb: str, state: str, cache: ImageCache, params: Any, watch: report.Watch) -> None:
+    size, owner = report.size_of(cache.file_of(state)), title(params)
+    where = f"{'for' if verb == 'got' else 'from'} image {cache.image}"
     hit = watch.hit(owner) if verb == "got" else None
     report.record(report.Event(verb, state, owner, size, watch.seconds(), where, hit))

@@ -1,5 +1,6 @@
 """The backend ``ramfile``: states of running vms as a RAM file and a state of each image."""
 
+import contextlib
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from typing import Any
 from avocado_pool_plugin import params as settings
 from avocado_pool_plugin.core import knowledge, locks, since, trash, used, vmstate
 from avocado_pool_plugin.core.dependents import refuse_open, states_on
+from avocado_pool_plugin.core.durable import typed_failures
 from avocado_pool_plugin.core.errors import StateMissing, StateNeeded, VmStateRefused
 from avocado_pool_plugin.core.names import VM_SUFFIX, State, state_name
 from avocado_pool_plugin.core.qcow2 import in_use
@@ -17,6 +19,7 @@ from avocado_pool_plugin.states import images, machine, recipes, report, restori
 from avocado_pool_plugin.states.imagecache import ImageCache
 from avocado_pool_plugin.states.live import Live
 from avocado_pool_plugin.states.monitor import Monitor
+from avocado_pool_plugin.states.ops import TransferOps
 from avocado_pool_plugin.states.qcow2 import QCOW2ExtBackend
 from avocado_pool_plugin.states.rooted import RootSourcedStateBackend, replaced
 from avocado_pool_plugin.states.running import RunningRoot, end, is_alive, writable_images
@@ -40,12 +43,9 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         """Return the states that have a RAM file and a state of each image."""
         works = _works(params, "show")
         found = [set(work.show()) for work in works.values()]
-        try:
-            files = os.listdir(os.path.dirname(_ram(params, "any")))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        names = {state_name(file, VM_SUFFIX) for file in files} - {None}
-        return sorted(name for name in names if name and all(name in one for one in found))
+        files = TransferOps.list_local(os.path.dirname(_ram(params, "any")), params)
+        names = filter(None, (state_name(file, VM_SUFFIX) for file in files))
+        return sorted(name for name in names if all(name in one for one in found))
 
     @classmethod
     def permitted(cls, do: str, params: Any) -> Iterator[tuple[str, Any]]:
@@ -137,7 +137,7 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         if paused is None:
             return False
         where = f"from the running vm, which was paused for {paused:.2f} s"
-        _report("set", params, state, started, where)
+        _report("set", params, report.size_of(ram), started, where)
         return True
 
     @classmethod
@@ -175,10 +175,12 @@ class RamfileBackend(RunningRoot, SourcedStateBackend, RootSourcedStateBackend):
         """Remove the RAM file, then the states of the images; one that the vm runs on stays."""
         started, state = time.monotonic(), params["unset_state"]
         policy, ram = settings.policy(params, "unset"), _ram(params, state)
-        with locks.hold(ram, policy.timeout):
+        with typed_failures(ram), locks.hold(ram, policy.timeout):
             if os.path.lexists(ram):
-                _report("unset", params, state, started, ram)
-                trash.throw(ram, policy.fsync)
+                size = report.size_of(ram)
+                with contextlib.suppress(FileNotFoundError):  # without locks others may be quicker
+                    trash.throw(ram, policy.fsync)
+                _report("unset", params, size, started, ram)
         for work in _works(params, "unset").values():
             if _runs_on(work, state):
                 LOG.info("%s stays, vm %r runs on it", work.file_of(state), params["vms"])
@@ -229,7 +231,6 @@ def _recorded(params: Any, state: str) -> FileInfo | None:
     return info
 
 
-def _report(verb: str, params: Any, state: str, started: float, where: str) -> None:
-    size = os.path.getsize(_ram(params, state))
-    seconds = time.monotonic() - started
-    report.record(report.Event(verb, state, images.object_id(params), size, seconds, where))
+def _report(verb: str, params: Any, size: int, started: float, where: str) -> None:
+    seconds, owner = time.monotonic() - started, images.object_id(params)
+    report.record(report.Event(verb, params[f"{verb}_state"], owner, size, seconds, where))

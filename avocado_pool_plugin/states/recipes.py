@@ -1,8 +1,8 @@
 """What a set knows of how its state was made: noted by the job, completed with the parent."""
 
-import json
 from collections.abc import Mapping
 
+from avocado_pool_plugin.core import typed
 from avocado_pool_plugin.core.recipe import BASE, PARENT, Recipe
 from avocado_pool_plugin.core.records import FileInfo
 
@@ -20,10 +20,10 @@ def test_name(params: Mapping[str, str]) -> str:
 def noted_parts(params: Mapping[str, str]) -> dict[str, str] | None:
     """Return the parts of a test's recipe; None if nobody noted them, which is no failure."""
     try:
-        found = json.loads(params.get(PARTS_PARAM) or "null")
+        found = typed.mapping(params.get(PARTS_PARAM) or "null")
     except ValueError:
         return None
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else None
+    return {name: str(value) for name, value in found.items()}
 
 
 def complete(

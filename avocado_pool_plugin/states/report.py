@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
@@ -56,6 +57,14 @@ def record(event: Event) -> None:
         event = replace(event, hit=True)
     LOG.info("%s", event)
     _EVENTS.append(event)
+
+
+def size_of(path: str) -> int:
+    """Return how many bytes a file has, for an event; 0 if it is gone, as others may remove it."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def events() -> list[Event]:

@@ -6,6 +6,7 @@ what is to be started is kept here until then. The file is handed over open, so 
 its name, and it may be removed as soon as it is open.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from avocado_pool_plugin import params as settings
+from avocado_pool_plugin.core.durable import typed_failures
 from avocado_pool_plugin.core.errors import VmNotRunning, VmStateRefused
 from avocado_pool_plugin.params import flag
-from avocado_pool_plugin.states import report
+from avocado_pool_plugin.states import report, running
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -77,22 +79,24 @@ def start(ram: str, params: Any, vm: Any, watch: report.Watch) -> None:
     :raises VmNotRunning: it can't be started
     :raises VmStateRefused: QEMU can't resume it
     """
-    fd = os.open(ram, os.O_RDONLY | os.O_CLOEXEC)
+    timeout, later = max(settings.policy(params).timeout, 1.0), flag(params, LATER_PARAM)
+    with typed_failures(ram):
+        fd = os.open(ram, os.O_RDONLY | os.O_CLOEXEC)
     one = Start(
         vm=params["vms"],
         state=params["get_state"],
         object_id=params["object_id"],
         fd=fd,
         size=os.fstat(fd).st_size,
-        timeout=max(settings.policy(params).timeout, 1.0),
+        timeout=timeout,
         watch=watch,
     )
-    if flag(params, LATER_PARAM):
+    if later:
         forget(one.vm)
         _waiting[one.vm] = one
         return
     try:
-        _create(vm, migration_mode="fd", migration_fd=fd)
+        running.start(vm, migration_mode="fd", migration_fd=fd)
         resume(vm, one)
     finally:
         os.close(fd)
@@ -102,7 +106,7 @@ def boot(params: Any, vm: Any) -> None:
     """Start a vm from its images only, unless Avocado-VT does."""
     forget(params["vms"])
     if not flag(params, LATER_PARAM):
-        _create(vm)
+        running.start(vm)
 
 
 def forget(vm: str) -> None:
@@ -124,21 +128,19 @@ def require_startable(params: Any, vm: Any) -> None:
         )
 
 
-def _create(vm: Any, **how: Any) -> None:
-    from virttest.virt_vm import VMError
-
-    try:
-        vm.create(**how)
-    except VMError as error:
-        raise VmNotRunning(f"vm {vm.name!r} could not be started: {error}") from error
-
-
 def resume(vm: Any, one: Start) -> None:
     """
     Wait until a started vm has read its RAM file, and let its guest go on.
 
+    :param vm: Avocado-VT's vm object, None if there is none
+    :raises VmNotRunning: nobody started it
     :raises VmStateRefused: QEMU can't resume it
     """
+    if vm is None or vm.process is None:
+        raise VmNotRunning(
+            f"vm {one.vm!r} was not started, so it can't be in state {one.state!r}; set start_vm = "
+            f"yes for it, or don't ask for the state"
+        )
     deadline = time.monotonic() + one.timeout
     while _reads(vm, one):
         if time.monotonic() > deadline:
@@ -147,18 +149,27 @@ def resume(vm: Any, one: Start) -> None:
                 f"{one.timeout:.0f} s; see QEMU's output in the test's log"
             )
         time.sleep(_POLL)
-    vm.resume()
+    with _refusals(vm, one):
+        vm.resume()
     where, hit = f"for vm {vm.name}", one.watch.hit(one.object_id)
     seconds = one.watch.seconds()
     report.record(report.Event("got", one.state, one.object_id, one.size, seconds, where, hit))
 
 
 def _reads(vm: Any, one: Start) -> bool:
+    with _refusals(vm, one):
+        return bool(vm.monitor.get_status()["status"] == "inmigrate")
+
+
+@contextlib.contextmanager
+def _refusals(vm: Any, one: Start) -> Iterator[None]:
+    """Make what Avocado-VT raises of a QEMU that is gone, or does not go on, an error of ours."""
     from virttest.qemu_monitor import MonitorError
+    from virttest.virt_vm import VMError
 
     try:
-        return vm is not None and vm.monitor.get_status()["status"] == "inmigrate"
-    except (MonitorError, AttributeError) as error:
+        yield
+    except (MonitorError, VMError, AttributeError) as error:
         said = vm.process.get_output().strip()[-500:] if vm.process else ""
         raise VmStateRefused(
             f"QEMU of vm {vm.name!r} can't resume state {one.state!r}: {said or error}; the state "

@@ -9,6 +9,7 @@ from avocado_pool_plugin.core.names import ROOTS
 from avocado_pool_plugin.states import images
 from avocado_pool_plugin.states.backends import StateBackend
 from avocado_pool_plugin.states.mirroring import failures_of
+from avocado_pool_plugin.states.objects import last_type
 from avocado_pool_plugin.states.transfer import QCOW2ImageTransfer
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -175,7 +176,7 @@ def only_looked_at(params: Any) -> bool:
 
 def _runs(params: Any) -> bool:
     """Tell whether a root is that something runs, and not just its images (``use_env = no``)."""
-    kind = (params.get("object_type") or "").rpartition("/")[2]
+    kind = last_type(params.get("object_type") or "")
     return kind in ("vms", "nets") and settings.flag(params, "use_env", True)
 
 

@@ -79,16 +79,17 @@ def is_alive(vm: Any) -> bool:
     return vm is not None and bool(vm.is_alive())
 
 
-def start(vm: Any) -> None:
+def start(vm: Any, **how: Any) -> None:
     """
     Start a vm as its own params say.
 
+    :param how: what Avocado-VT takes for a vm that is started from a file
     :raises VmNotRunning: it did not start
     """
     from virttest.virt_vm import VMError
 
     try:
-        vm.create()
+        vm.create(**how)
     except VMError as error:
         raise VmNotRunning(f"vm {vm.name!r} could not be started: {error}") from error
 

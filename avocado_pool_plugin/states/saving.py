@@ -6,25 +6,25 @@ longer be put back without loss, so what was noted is carried out, by whoever co
 Before that, whatever was begun is taken back.
 """
 
+import contextlib
 import errno
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, vmstate
+from avocado_pool_plugin.core import chain, durable, knowledge, layout, locks, typed, vmstate
 from avocado_pool_plugin.core.errors import ImageInUse, VmStateRefused
-from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.passport import Mark, Passport
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.qcow2 import in_use, read_header
 from avocado_pool_plugin.states import intents
 from avocado_pool_plugin.states.imagecache import ImageCache
-from avocado_pool_plugin.states.intents import Owner
+from avocado_pool_plugin.states.intents import Owner, inode
 from avocado_pool_plugin.states.recipes import complete
+from avocado_pool_plugin.states.workplace import backing_name
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -70,12 +70,12 @@ class Disk:
     @property
     def backing(self) -> str:
         """Backing name of the state, empty for none."""
-        return self.parent + IMAGE_SUFFIX if self.parent else ""
+        return backing_name(self.parent)
 
     @property
     def unmoved(self) -> bool:
         """Whether the working image is where it was."""
-        return _inode(self.image) == self.inode
+        return inode(self.image) == self.inode
 
     @property
     def saved_as(self) -> str:
@@ -118,8 +118,7 @@ class Saving:
     @property
     def path(self) -> str:
         """Where it is noted."""
-        directory = layout.intents_dir(os.path.dirname(self.ram))
-        return os.path.join(directory, f"{os.path.basename(self.part)}.json")
+        return intents.note_path(self.ram, self.part)
 
     @property
     def stands(self) -> bool:
@@ -207,7 +206,7 @@ def take_back(saving: Saving) -> None:
     """
     for disk in saving.disks:
         saved_as = disk.saved_as
-        if _inode(saved_as) != disk.inode:
+        if inode(saved_as) != disk.inode:
             continue  # nothing is left to be given back
         written = disk.overlay if os.path.exists(disk.overlay) else disk.image
         if disk.way == MOVE and read_header(saved_as).backing != disk.undo_backing:
@@ -256,16 +255,27 @@ def recover(work: ImageCache) -> list[str]:
 def found(directory: str) -> Iterable[Saving]:
     """Return the saves noted in a vm's directory that nobody is working on any more."""
     for data in intents.noted(directory):
-        saving = _load(data)
-        if saving is not None and not saving.by.works_on(saving.path):
-            yield saving
+        with contextlib.suppress(ValueError):
+            saving = typed.fill(Saving, data)
+            if not _is_of(saving, directory):
+                intents.tell_of_stranger(saving.ram, directory)
+            elif not saving.by.works_on(saving.path):
+                yield saving
 
 
-def _load(data: Mapping[str, Any]) -> Saving | None:
-    try:
-        return Saving(**{**data, "disks": tuple(Disk(**disk) for disk in data["disks"])})
-    except (TypeError, KeyError):
-        return None
+def _is_of(saving: Saving, directory: str) -> bool:
+    """Tell whether all that a note names is where our processes have it."""
+    return (
+        intents.is_in(saving.ram, directory)
+        and os.path.dirname(saving.part) == layout.meta_dir(saving.ram)
+        and all(
+            intents.is_in(os.path.dirname(disk.state), directory)
+            and os.path.isabs(disk.image)
+            and os.path.dirname(disk.part) == layout.meta_dir(disk.state)
+            and os.path.dirname(disk.overlay) == layout.meta_dir(disk.image)
+            for disk in saving.disks
+        )
+    )
 
 
 def _work_for(work: ImageCache, saving: Saving, disk: Disk) -> ImageCache:
@@ -292,10 +302,3 @@ def _require_closed(disks: Iterable[Disk]) -> None:
                     f"{path} is open in a running QEMU whose vm was being saved when its test was "
                     f"killed; end that QEMU, then the save is completed or taken back by itself"
                 )
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None

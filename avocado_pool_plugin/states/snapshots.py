@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avocado_pool_plugin import params as settings
@@ -243,14 +243,24 @@ def remove(path: str, own: Any, old: list[Snapshot]) -> None:
     :raises ToolFailed: qemu-img failed
     """
     for snapshot in old:
-        if deleted_by(read_snapshots(path), snapshot.tag) != snapshot:
-            raise ImageRefused(
-                f"image {path} has several internal snapshots with the tag {snapshot.tag!r} and "
-                f"QEMU would remove another one than that of id {snapshot.number}; remove one of "
-                f"them with 'qemu-img snapshot -d'"
-            )
+        require_removable(path, read_snapshots(path), snapshot)
         with changing(path, own):
             qemu.delete_snapshot(path, snapshot.tag)
+
+
+def require_removable(path: str, table: Sequence[Snapshot], snapshot: Snapshot) -> None:
+    """
+    Make sure that a snapshot can be removed by its tag.
+
+    :param table: the snapshots of the image
+    :raises ImageRefused: another snapshot would go instead
+    """
+    if deleted_by(table, snapshot.tag) != snapshot:
+        raise ImageRefused(
+            f"image {path} has several internal snapshots with the tag {snapshot.tag!r} and QEMU "
+            f"would remove another one than that of id {snapshot.number}; remove one of them with "
+            f"'qemu-img snapshot -d'"
+        )
 
 
 def _report(verb: str, state: str, own: Any, started: float) -> None:

@@ -21,7 +21,6 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.core.snapshots import (
     Snapshot,
     VMState,
-    deleted_by,
     loaded_by,
     new_tag,
     read_snapshots,
@@ -32,7 +31,7 @@ from avocado_pool_plugin.states import images, machine, report
 from avocado_pool_plugin.states.monitor import Monitor
 from avocado_pool_plugin.states.rooted import RootSourcedStateBackend, replaced
 from avocado_pool_plugin.states.running import RunningRoot, is_alive, writable_images
-from avocado_pool_plugin.states.snapshots import closed_image, remove
+from avocado_pool_plugin.states.snapshots import closed_image, remove, require_removable
 
 LOG = logging.getLogger("avocado." + __name__)
 
@@ -221,12 +220,7 @@ class _Disks:
             mine = next((one for one in table if one.tag == tag and one.of_vm), None)
             if mine is None:
                 continue
-            if deleted_by(table, tag) != mine:
-                raise ImageRefused(
-                    f"image {self.paths[number]} has several internal snapshots with the tag "
-                    f"{tag!r} and QEMU would remove another one than that of id {mine.number}; "
-                    f"remove one of them with 'qemu-img snapshot -d'"
-                )
+            require_removable(self.paths[number], table, mine)
             yield number, mine
 
     def sync(self) -> None:

@@ -85,6 +85,7 @@ def save(order: Order, live: Live) -> float | None:
     durable.make_meta(order.ram, order.policy.fsync)
     files = sorted([order.ram, *(work.file_of(order.state) for work in order.works.values())])
     with ExitStack() as held:
+        held.enter_context(durable.typed_failures(order.ram))
         for path in files:
             durable.make_meta(path, order.policy.fsync)
             held.enter_context(locks.hold(path, order.policy.timeout))
@@ -101,8 +102,7 @@ def save(order: Order, live: Live) -> float | None:
         disks = tuple(_prepare(order, name, work) for name, work in order.works.items())
         images = sum(_needed_for(order.works[disk.name], disk) for disk in disks)
         require_space(os.path.dirname(order.ram), order.size + images, f"vm state {order.ram}")
-        with durable.typed_failures(order.ram):
-            return _Save(order, live, drives).run(disks)
+        return _Save(order, live, drives).run(disks)
 
 
 def _needed_by(order: Order) -> list[str]:
@@ -217,6 +217,9 @@ class _Save:
         )
         note.note(order.policy.fsync)
         try:
+            # on the disk before the guest is paused: to wait for it then would take too long, and a
+            # note that a power cut leaves empty would say of renamed images that they are not
+            intents.prepare(note.path, replace(note, reached=SAVED), order.policy.fsync)
             for disk in disks:
                 _make_overlay(order.works[disk.name], disk)
             paused = self._pause(note)
@@ -250,7 +253,7 @@ class _Save:
         self._on_top = True
         self._save_ram(note.part)
         # the guest writes to the overlays from here on
-        replace(note, reached=SAVED).note(fsync=False)
+        intents.reach(note.path)
         self._reached = SAVED
         self._live.resume()
         paused = time.monotonic() - started

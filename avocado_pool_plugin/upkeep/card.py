@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from avocado_pool_plugin.core import dependents, layout
 from avocado_pool_plugin.core.names import VM_SUFFIX, State
 from avocado_pool_plugin.core.users import User
-from avocado_pool_plugin.upkeep.site import Entry, Item, Site
+from avocado_pool_plugin.upkeep.holders import held_locks
+from avocado_pool_plugin.upkeep.site import Item, Site
 from avocado_pool_plugin.upkeep.stock import Stock, info_of
-
-#: What a kernel knows of locks; empty if there are none.
-_LOCKS = "/proc/locks"
 
 
 @dataclass(frozen=True)
@@ -111,25 +109,5 @@ def _lock(site: Site, stock: Stock, item: Item) -> Lock | None:
     if entry is None:
         return None
     text = site.read([path]).get(path, b"").decode("utf-8", "replace").strip()
-    return Lock(text, is_held(entry, site.read([_LOCKS]).get(_LOCKS)))
-
-
-def is_held(lock: Entry, table: bytes | None) -> bool | None:
-    """
-    Tell whether a lock file is locked, None if that can't be told.
-
-    :param table: what its host's ``/proc/locks`` says, None if it has none
-    """
-    if table is None or lock.stamp is None:
-        return None
-    device = os.major(lock.device), os.minor(lock.device)
-    for line in table.decode("ascii", "replace").splitlines():
-        words = line.split()
-        # number, kind, ADVISORY, READ or WRITE, process, device and inode, first and last byte
-        if len(words) != 8 or words[1] != "FLOCK" or words[5].count(":") != 2:
-            continue
-        major, minor, inode = words[5].split(":")
-        held = int(major, 16), int(minor, 16)
-        if int(inode) == lock.stamp.inode and (held == device or held[0] == device[0] == 0):
-            return True
-    return False
+    known = held_locks(site)
+    return Lock(text, None if known is None else any(lock.is_on(entry) for lock in known))

@@ -50,13 +50,13 @@ def judge(mine: FileInfo, other: FileInfo) -> Verdict:
     """Compare two copies by what they are."""
     if mine.same_content(other):
         return Verdict(EQUAL, "digest")
-    if _comparable(mine, other):
+    if comparable(mine, other):
         parents = {mine.parent_digest, other.parent_digest}
         moved = bool(mine.parent) and None not in parents and len(parents) > 1
         return Verdict(DIFFERENT, f"made on another {mine.parent!r}" if moved else "digest")
     if mine.generation and mine.generation == other.generation:
         return Verdict(EQUAL, "generation")
-    if _set(mine) and _set(other):
+    if given_generation(mine) and given_generation(other):
         return Verdict(DIFFERENT, "generation")
     if mine.size != other.size:
         return Verdict(DIFFERENT, "size")
@@ -68,12 +68,12 @@ def _sure(peek: Peek | None) -> bool:
     return peek is not None and (peek.fresh or peek.untouched or not peek.recorded)
 
 
-def _set(info: FileInfo) -> bool:
-    """Tell whether a generation was given to content when it was made, and not found later."""
-    return bool(info.generation) and not info.generation.startswith(ADOPTED)
+def given_generation(info: FileInfo) -> str:
+    """Return the generation if it was given when the content was made, empty if found later."""
+    return "" if info.generation.startswith(ADOPTED) else info.generation
 
 
-def _comparable(one: FileInfo, other: FileInfo) -> bool:
+def comparable(one: FileInfo, other: FileInfo) -> bool:
     """Tell whether both have digests by the same algorithm."""
     algorithms = [
         {digest.partition(":")[0] for digest in (info.digest, *info.also) if digest}
@@ -156,7 +156,7 @@ def reader(here: Site, there: Site) -> Read:
                 return Verdict(UNKNOWN, "one of them is gone")
             verdict = judge(infos[0], infos[1])
             mixed = here.place.remote != there.place.remote
-            if mixed and verdict.kind != EQUAL and not _comparable(infos[0], infos[1]):
+            if mixed and verdict.kind != EQUAL and not comparable(infos[0], infos[1]):
                 # a host that can't make our digests can make others
                 near, far = (one, two) if there.place.remote else (two, one)
                 store = there.store if there.place.remote else here.store

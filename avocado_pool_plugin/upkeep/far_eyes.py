@@ -1,14 +1,11 @@
 """What only who checks a place looks at, on another host; see eyes.py."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh import survey
 from avocado_pool_plugin.ssh.store import RemoteStore
-
-_Result = TypeVar("_Result")
 
 
 class FarEyes:

@@ -1,7 +1,6 @@
 """What only who takes over a place has to do with its files, on another host; see hands.py."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from avocado_pool_plugin.core.digest import BLOCK, SHA256, Progress, Tree
 from avocado_pool_plugin.core.errors import FileChanging
@@ -16,10 +15,7 @@ from avocado_pool_plugin.ssh.shelf import FarShelf
 from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.store import RemoteStore
 from avocado_pool_plugin.upkeep.hands import START, Foreseen
-from avocado_pool_plugin.upkeep.site import Entry
-
-_Result = TypeVar("_Result")
-_LOCKS = "/proc/locks"
+from avocado_pool_plugin.upkeep.site import KERNEL_LOCKS, Entry
 
 
 class FarHands:
@@ -107,8 +103,8 @@ class FarHands:
 
         def look(shell: Shell) -> bool:
             found = shell.look([path])[path]
-            texts = survey.read(shell, [_LOCKS])
-            return any(lock.is_on(found) for lock in parse_locks(texts.get(_LOCKS, b"")))
+            texts = survey.read(shell, [KERNEL_LOCKS])
+            return any(lock.is_on(found) for lock in parse_locks(texts.get(KERNEL_LOCKS, b"")))
 
         return self._ask("looking at", path, look)
 

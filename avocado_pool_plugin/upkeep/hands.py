@@ -1,8 +1,9 @@
 """What only who takes over a place, or looks who is in it, has to do with its files."""
 
+import contextlib
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -135,19 +136,11 @@ class LocalHands:
 
     def change(self, path: str, change: Change, stamp: Stamp) -> None:
         """See :class:`Hands`."""
-        with durable.typed_failures(path):
-            fd, mode = _writable(path)
-            try:
-                same = Stamp.of(os.fstat(fd)).same_file(stamp)
-                if not same or os.pread(fd, len(change.old), change.at) != change.old:
-                    raise FileChanging(f"{path} was written to by others meanwhile; try again")
-                os.pwrite(fd, change.new, change.at)
-                if mode is not None:
-                    os.fchmod(fd, mode)
-                if self._store.policy.fsync:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
+        with durable.typed_failures(path), _writable(path, self._store.policy.fsync) as fd:
+            same = Stamp.of(os.fstat(fd)).same_file(stamp)
+            if not same or os.pread(fd, len(change.old), change.at) != change.old:
+                raise FileChanging(f"{path} was written to by others meanwhile; try again")
+            os.pwrite(fd, change.new, change.at)
 
     def trusted(self, path: str) -> Stamp | None:
         """See :class:`Hands`."""
@@ -168,12 +161,28 @@ class LocalHands:
         }
 
 
-def _writable(path: str) -> tuple[int, int | None]:
-    """Open a file to write to it, and return the mode to give back to it if that had to change."""
+@contextlib.contextmanager
+def _writable(path: str, fsync: bool) -> Iterator[int]:
+    """Open a file to write to it; it has its mode back at the end if that had to change."""
     flags = os.O_RDWR | os.O_CLOEXEC
+    mode = None
     try:
-        return os.open(path, flags), None
+        fd = os.open(path, flags)
     except PermissionError:
         mode = os.stat(path).st_mode & 0o7777
         os.chmod(path, mode | 0o200)
-        return os.open(path, flags), mode
+        try:
+            fd = os.open(path, flags)
+        except OSError:
+            os.chmod(path, mode)
+            raise
+    try:
+        try:
+            yield fd
+        finally:
+            if mode is not None:
+                os.fchmod(fd, mode)
+        if fsync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -263,18 +263,13 @@ class LocalSite:
         directory = self.root
         while not os.path.isdir(directory):
             directory = os.path.dirname(directory)
-        found = os.statvfs(directory)
+        try:
+            found = os.statvfs(directory)
+        except OSError as error:
+            raise unreachable(directory, error) from error
         return found.f_bavail * found.f_frsize
 
     @property
     def hands(self) -> LocalHands:
         """See :class:`Site`."""
         return LocalHands(self.root, self.store)
-
-    def kernel_locks(self) -> str:
-        """See :class:`Site`."""
-        try:
-            with open("/proc/locks", encoding="ascii", errors="replace") as file:
-                return file.read()
-        except OSError:
-            return ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from avocado_pool_plugin.core import layout, pins, users
 from avocado_pool_plugin.core.pins import Pin
 from avocado_pool_plugin.core.users import User
-from avocado_pool_plugin.upkeep.site import Entry, Site
+from avocado_pool_plugin.upkeep.site import KERNEL_LOCKS, Entry, Site
 
 #: What became of who holds a lock: alive, not alive, or not to be seen from here.
 HELD, DEAD, UNKNOWN = "held", "dead", "unknown"
@@ -29,7 +29,6 @@ _HOLDER = re.compile(
 #: File systems on which a host does not see the locks of others.
 _NETWORK = re.compile(r"nfs4?|cifs|smb3|9p|ceph|lustre|afs|ocfs2|gfs2|fuse\.\S+|virtiofs")
 _ENDING = ".lock"
-_TABLE = "/proc/locks"
 _ABOUT = ("/proc/sys/kernel/hostname", "/proc/self/mountinfo")
 
 
@@ -138,7 +137,7 @@ def kernel_locks(text: str) -> list[KernelLock]:
 
 def held_locks(site: Site) -> list[KernelLock] | None:
     """Return the locks that the kernel of a place's host knows of, None if it does not tell."""
-    text = site.read([_TABLE]).get(_TABLE)
+    text = site.read([KERNEL_LOCKS]).get(KERNEL_LOCKS)
     return None if text is None else kernel_locks(text.decode("ascii", "replace"))
 
 

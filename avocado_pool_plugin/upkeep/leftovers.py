@@ -74,4 +74,5 @@ def _told(site: Site) -> str:
 
 
 def _is_intent(path: str) -> bool:
-    return os.path.basename(os.path.dirname(path)) == "intents"
+    """Tell whether a file is a note; one that was not written to its end tells of nothing."""
+    return os.path.basename(os.path.dirname(path)) == "intents" and path.endswith(".json")

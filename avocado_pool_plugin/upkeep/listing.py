@@ -11,6 +11,8 @@ from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.upkeep.site import Entry
 
 _BLOCK = 512
+#: Errors of following a link to a file that is not there and can't be.
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def listed(directory: str) -> list[os.DirEntry[str]]:
@@ -63,12 +65,10 @@ def entry_of(file: os.DirEntry[str]) -> Entry | None:
     link = os.path.realpath(file.path) if file.is_symlink() else ""
     try:
         found = file.stat()
-    except FileNotFoundError:
-        return Entry(file.path, None, link=link) if link else None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return Entry(file.path, None, link=link)
-        raise unreachable(file.path, error) from error
+        if error.errno not in _NOWHERE:
+            raise unreachable(file.path, error) from error
+        return Entry(file.path, None, link=link) if link else None
     if not statmod.S_ISREG(found.st_mode):
         return None
     return Entry(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from avocado_pool_plugin.upkeep.eyes import Eyes
     from avocado_pool_plugin.upkeep.hands import Hands
 
+#: Where a host's kernel tells of all locks on files; to be read as any file of a place's host.
+KERNEL_LOCKS = "/proc/locks"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -200,6 +203,3 @@ class Site(Protocol):
     @property
     def hands(self) -> "Hands":
         """What few keepers have to do with its files."""
-
-    def kernel_locks(self) -> str:
-        """Return ``/proc/locks`` of its host, empty if that has none."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from stat import S_IMODE, S_ISREG
-from typing import TypeVar
 
 from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.chain import Backing
@@ -33,7 +32,6 @@ from avocado_pool_plugin.upkeep.far_hands import FarHands
 from avocado_pool_plugin.upkeep.naming import is_root_image, state_at
 from avocado_pool_plugin.upkeep.site import Entry, Item
 
-_Result = TypeVar("_Result")
 #: What is looked at of a file to tell what it stands on, and what is known of it.
 _BACKING, _KNOWN = "header", "pending json seen header"
 
@@ -224,11 +222,6 @@ class FarSite:
     def hands(self) -> FarHands:
         """See :class:`Site`."""
         return FarHands(self.root, self.store)
-
-    def kernel_locks(self) -> str:
-        """See :class:`Site`."""
-        found = self.read(["/proc/locks"])
-        return found.get("/proc/locks", b"").decode("ascii", "replace")
 
     @contextlib.contextmanager
     def _titled(self) -> Iterator[None]:

@@ -603,6 +603,7 @@ def test_remove_of_what_others_stand_on_is_refused(store, there):
 # together
 
 
+@pytest.mark.stress
 def test_many_threads_publish_and_fetch_one_file(store, here, there, locks_on_and_off):
     caches = [Dir(here.root / str(number)) for number in range(6)]
     failures: list[BaseException] = []

@@ -39,7 +39,9 @@ def swept(sweep, chosen):
 def noted(chosen):
     """Return the indices at which it is noted how far a save got: begun, saved, safe."""
     notes = [n for n, point in enumerate(chosen) if "/intents/" in point.what]
-    return [n for n in notes if chosen[n].name == "replace"]
+    made = [n for n in notes if chosen[n].name == "replace"]
+    # what is prepared tells nothing yet
+    return [n for n in made if not chosen[n].what.endswith(".next")]
 
 
 def test_killed_at_any_point(memory):
@@ -105,11 +107,11 @@ def test_an_image_that_somebody_made_meanwhile_stays(memory):
 
 
 def test_what_is_noted_to_be_safe_is_on_the_disk(memory):
-    """The note comes after the RAM file, and the guest's overlays come before all."""
+    """The note comes after the RAM file; overlays and the note that comes next before the pause."""
     sweep = Sweep(New, memory)
     with sweep.fresh() as vm:
         done = calls(lambda: sweep.case.save(vm), sweep.log)
-    begun, saved, safe = (
+    begun, prepared, saved, safe = (
         n for n, call in enumerate(done) if "replace" in call and "/intents/" in call
     )
     synced = [call.removeprefix("fsync ") for call in done[saved:safe] if call.startswith("fsync")]
@@ -117,6 +119,9 @@ def test_what_is_noted_to_be_safe_is_on_the_disk(memory):
     assert f"{meta}/s.state." in synced[0] and meta in synced
     overlays = [call for call in done[begun:saved] if "fsync" in call and "/images/.pool/" in call]
     assert len(overlays) == 2
+    paused = done.index(next(call for call in done if call.startswith("stop")))
+    ahead = [call for call in done[begun:prepared] if "fsync" in call and ".json.next." in call]
+    assert len(ahead) == 1 and prepared < paused < saved
 
 
 def test_killed_while_a_failed_save_is_undone(memory):

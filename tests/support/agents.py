@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh.bulk import Agent, Basis, Received, Sent
+from avocado_pool_plugin.ssh.bulk import Agent
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import Basis, Received, Sent
 
 MIB = 1 << 20
 

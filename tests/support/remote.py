@@ -12,6 +12,7 @@ from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.ssh.store import RemoteStore
+from tests.support import stubbed
 from tests.support.sshd import UTIL_LINUX, Sshd
 
 #: Kinds of hosts by the programs that they have; None for all that this one has.
@@ -27,7 +28,7 @@ def server(kind: str = "python") -> Sshd:
     """Return the server of a kind of host, started when first asked for."""
     if kind not in _running:
         directory = Path(tempfile.mkdtemp(prefix=f"pool-{kind}-"))
-        _running[kind] = Sshd(directory, programs=KINDS[kind], MaxSessions=10)
+        _running[kind] = Sshd(directory, programs=stubbed.far_programs(KINDS[kind]), MaxSessions=10)
     return _running[kind]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from avocado_pool_plugin.core.host import Host
+from tests.support import stubbed
 from tests.support.needs import need_programs, need_root
 
 ADDRESS = "127.0.0.1"
@@ -74,7 +75,8 @@ class Sshd:
         self._authorized = directory / "authorized_keys"
         self._authorized.write_text(self.user_key.with_suffix(".pub").read_text())
         self.config = self.client_config("config")
-        environment = f"HOME={self.home} {settings.pop('SetEnv', '')}".strip()
+        given = f"{settings.pop('SetEnv', '')} {stubbed.far_variables()}"
+        environment = f"HOME={self.home} {given}".strip()
         if programs is not None:
             environment += f" PATH={self._only(programs)}"
         self._settings = {"SetEnv": environment, **settings}

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from avocado_pool_plugin.core import chain as chains
-from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, StateMissing
+from avocado_pool_plugin.core.errors import ChainBroken, FileCorrupt, PoolUnreachable, StateMissing
 from avocado_pool_plugin.core.records import FileInfo, read_record
 from tests.support.images import chain, edit, guest_bytes, image, qemu_img, write
 from tests.support.places import POLICY, Dir, put_image
@@ -187,3 +187,15 @@ def test_edit_helper_really_keeps_the_mtime(tmp_path):
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert after.st_ctime_ns != before.st_ctime_ns and path.read_bytes() == b"aXc"
     assert read_record(os.fspath(path)) is None
+
+
+def test_a_directory_that_can_not_be_listed_is_no_empty_one(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(PoolUnreachable, match="loop can't be read"):
+        chains.states_in(str(loop))
+    assert chains.states_in(str(tmp_path / "none")) == []
+
+
+def test_what_is_not_there_leads_nowhere(tmp_path):
+    assert not chains.leads_away(str(tmp_path / "none.qcow2"))

@@ -8,13 +8,14 @@ import filelock
 import pytest
 
 from avocado_pool_plugin.core import layout, trash, users
-from avocado_pool_plugin.core.dependents import Guard, check_replace, states_on
-from avocado_pool_plugin.core.errors import StateNeeded
+from avocado_pool_plugin.core.dependents import Guard, check_replace, refuse_used, states_on
+from avocado_pool_plugin.core.errors import PoolUnreachable, StateNeeded
 from avocado_pool_plugin.core.records import read_record
 from tests.support.images import chain, held_open, image
 from tests.support.needs import need_root
 from tests.support.places import POLICY, Dir, guarded, local_store, put, put_image
 from tests.support.processes import in_child
+from tests.support.together import together
 
 #: A child that became another user may not be allowed to import what it needs.
 LOADED = (ctypes, filelock)
@@ -115,6 +116,33 @@ def test_a_group_can_replace_and_remove_what_one_of_it_made(tmp_path):
     assert as_user(1002, lambda: put(path, b"four")) == 0
     assert as_user(1001, lambda: users.register(str(path), str(tmp_path / "o1"), "g")) == 0
     assert as_user(1002, lambda: users.register(str(path), str(tmp_path / "o2"), "g")) == 0
+
+
+def test_what_others_threw_away_long_ago_keeps_nobody_from_removing_his_own(tmp_path):
+    """In a directory like /tmp each may remove his own files only."""
+    need_root()
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    where = tmp_path / "pool"
+    where.mkdir()
+    where.chmod(0o1777)
+
+    def thrown(uid, name):
+        def child():
+            os.setgroups([])
+            os.setuid(uid)
+            os.umask(0o022)
+            put(where / name, b"content")
+            local_store().remove(str(where / name))
+
+        return in_child(child)
+
+    assert thrown(1001, "one.state") == 0
+    trashed = where / ".pool" / "trash"
+    (other,) = (path for path in trashed.iterdir() if path.suffix != ".json")
+    old = other.rename(trashed / f"{int(time.time() - trash.KEEP - 10)}-x-one.state")
+    assert thrown(1002, "two.state") == 0
+    assert not (where / "two.state").exists() and old.exists()
 
 
 def test_a_replacement_by_another_user_never_leaves_no_file(tmp_path):
@@ -345,3 +373,75 @@ def test_circles_end(pool):
     qemu_img("rebase", "-u", "-f", "qcow2", "-b", "b.qcow2", "-F", "qcow2", pool.state("a"))
     with pytest.raises(StateNeeded):
         check_replace(str(pool.state("a")), None, Guard())
+
+
+def test_an_overlay_that_can_not_be_looked_at_stays_a_dependent(tmp_path):
+    """It is of somebody who lets nobody else look: his image is no less on the state for that."""
+    need_root()
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    where, private = Dir(tmp_path / "pool"), tmp_path / "private"
+    fill(where, tmp_path / "scratch", names=("base",))
+    private.mkdir(mode=0o700)
+    state = str(where.state("base"))
+    overlay = overlay_on(where.state("base"), private / "o.qcow2")
+    os.chmod(layout.users_dir(state), 0o777)
+
+    def others():
+        os.setgroups([])
+        os.setuid(1001)
+        assert [user.path for user in users.users_of(state)] == [str(overlay)]
+        assert not users.users_of(state)[0].open
+        with pytest.raises(StateNeeded, match=r"o\.qcow2"):
+            refuse_used(state)
+
+    assert in_child(others) == 0
+    assert users.registered(state, str(overlay))
+
+
+def test_a_note_that_can_not_be_read_is_no_reason_to_forget_it(made):
+    state = str(made.state("base"))
+    overlay_on(made.state("base"), made.root / "o.qcow2")
+    (note,) = Path(layout.users_dir(state)).iterdir()
+    text = note.read_bytes()
+    note.unlink()
+    note.symlink_to(note)
+    with pytest.raises(PoolUnreachable, match="can't be read"):
+        users.users_of(state)
+    note.unlink()
+    note.write_bytes(text)
+    assert len(users.users_of(state)) == 1
+
+
+# -- many at once
+
+
+@pytest.mark.stress
+def test_removed_by_several_at_once_without_locks(pool, no_locks):
+    """Whoever comes second finds what it wanted."""
+    path = pool.ram("s")
+
+    def remove() -> None:
+        local_store().remove(str(path))
+
+    for _ in range(30):
+        put(path, b"state")
+        assert together([remove] * 4) == [""] * 4
+        assert not path.exists()
+
+
+@pytest.mark.stress
+def test_noted_as_used_while_it_is_forgotten(pool, tmp_path):
+    """The directory of its users goes with a state, and comes back."""
+    path = pool.ram("s")
+    put(path, b"state")
+
+    def note() -> None:
+        for number in range(300):
+            users.register(str(path), str(tmp_path / f"o{number}"), "g")
+
+    def forget() -> None:
+        for _ in range(300):
+            trash.forget(str(path))
+
+    assert together([note, forget]) == ["", ""]

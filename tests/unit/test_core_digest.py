@@ -8,7 +8,7 @@ from blake3 import blake3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from avocado_pool_plugin.core import digest
+from avocado_pool_plugin.core import digest, parallel
 from avocado_pool_plugin.core.copy import allocated, copy_file
 from avocado_pool_plugin.core.errors import FileChanging
 from tests.support.places import digest_of
@@ -141,7 +141,7 @@ def test_copies_are_equal_and_their_digest_is_of_the_content(tmp_path, size, spo
 def test_serial_and_threaded_ways_agree(tmp_path, monkeypatch):
     path = made(tmp_path / "file", 23 * MIB + 17, {n * MIB * 2 + n: bytes([n + 1]) * 70000
                                                    for n in range(11)})  # fmt: skip
-    monkeypatch.setattr(digest, "_idle_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "_idle_cores", lambda: 3)
     started = threading.active_count()
     most = []
     with path.open("rb") as file:
@@ -149,7 +149,7 @@ def test_serial_and_threaded_ways_agree(tmp_path, monkeypatch):
             file.fileno(), path.stat().st_size, lambda done: most.append(threading.active_count())
         )
     assert max(most) > started, "no thread was used"
-    monkeypatch.setattr(digest, "_SERIAL", 1 << 40)
+    monkeypatch.setattr(parallel, "_SERIAL", 1 << 40)
     assert digest_of(path) == threaded == plainly(path.read_bytes())
 
 
@@ -157,7 +157,7 @@ def test_a_busy_machine_gets_no_further_threads():
     busy = [python("while True: pass") for _ in os.sched_getaffinity(0)]
     try:
         # one look may meet a moment in which some of them wait
-        assert min(digest._idle_cores() for _ in range(100)) == 1
+        assert min(parallel._idle_cores() for _ in range(100)) == 1
     finally:
         for process in busy:
             process.kill()

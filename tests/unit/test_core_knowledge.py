@@ -428,6 +428,7 @@ def test_what_is_known_is_never_trusted_too_early(pool, monkeypatch):
     assert knowledge.peek(str(path)).fresh and not stopped
 
 
+@pytest.mark.stress
 def test_several_writers_of_unlike_content_leave_one_of_them(pool, locks_on_and_off):
     path = pool.ram("s")
     contents = [bytes([65 + n]) * (100_000 + n) for n in range(4)]
@@ -466,6 +467,7 @@ for turn in range(8):
 """
 
 
+@pytest.mark.stress
 def test_several_processes_writing_unlike_content_leave_one_of_them(pool):
     path = pool.ram("s")
     processes = [
@@ -527,3 +529,17 @@ def test_a_reader_that_records_a_file_first_makes_it_corrupt_for_nobody(pool, mo
     assert identify(path).digest == digest_of(path)
     assert steps == ["read", "other", "read"]
     assert records.read_record(str(path)) is not None
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_is_gone_when_it_was_read_gets_no_record(pool, replaced):
+    """It would be taken for the record of whatever comes to that place."""
+    path = pool.ram("s")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    digest, stamp = knowledge.read_digest(str(path), None)
+    path.unlink()
+    if replaced:
+        path.write_bytes(CONTENT[1:])
+    assert knowledge.judge(str(path), digest, stamp, None).digest == digest
+    assert records.read_record(str(path)) is None

@@ -3,10 +3,13 @@
 import threading
 from typing import Any
 
+import pytest
+
 from avocado_pool_plugin.core import knowledge, records
 from tests.support.places import POLICY, put
 
 
+@pytest.mark.stress
 def test_a_record_that_another_one_went_over_stays_findable(pool, monkeypatch):
     """The last one has its file in place and its record under that of the one before it."""
     path = pool.ram("s")

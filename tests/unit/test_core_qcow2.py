@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 from avocado_pool_plugin.core.chain import backing_of
-from avocado_pool_plugin.core.errors import ImageRefused
+from avocado_pool_plugin.core.errors import ImageRefused, PoolUnreachable
 from avocado_pool_plugin.core.qcow2 import Header, check_movable, in_use, is_qcow2, read_header
-from tests.support.images import chain, described, held_open, image, qemu_img
+from tests.support.images import chain, described, edit, held_open, image, qemu_img
 from tests.support.needs import need_programs
 
 
@@ -83,7 +83,7 @@ def test_marks_of_qemu(tmp_path):
         file.seek(72)
         file.write(struct.pack(">Q", 3))
     found = read_header(str(path))
-    assert found.dirty and found.corrupt
+    assert found.corrupt
     with pytest.raises(ImageRefused, match="marked corrupt"):
         check_movable(str(path), found)
 
@@ -161,3 +161,36 @@ def test_any_of_the_bytes_that_qemu_locks_is_use(tmp_path, byte, used):
         fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, ask)
         assert in_use(str(path)) == used
     assert not in_use(str(path))
+
+
+@pytest.mark.parametrize("at", [2 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_backing_name_outside_of_the_header_is_damage(tmp_path, at):
+    path = image(tmp_path / "a.qcow2")
+    edit(path, 8, struct.pack(">QI", at, 10))
+    with pytest.raises(ImageRefused, match=f"at byte {at}, outside"):
+        read_header(str(path))
+
+
+def test_a_backing_name_with_a_null_byte_is_damage(tmp_path):
+    image(tmp_path / "base.qcow2")
+    path = image(tmp_path / "a.qcow2", backing="base.qcow2")
+    edit(path, path.read_bytes().index(b"base.qcow2") + 2, b"\0")
+    with pytest.raises(ImageRefused, match="null byte"):
+        read_header(str(path))
+
+
+@pytest.mark.parametrize("version", [0, 1, 4])
+def test_other_versions_of_the_format_are_refused(tmp_path, version):
+    path = image(tmp_path / "a.qcow2")
+    edit(path, 4, struct.pack(">I", version))
+    with pytest.raises(ImageRefused, match=f"version is {version}, expected 2 or 3"):
+        read_header(str(path))
+
+
+def test_use_of_what_can_not_be_looked_at(tmp_path):
+    loop, file = tmp_path / "loop", tmp_path / "file"
+    loop.symlink_to(loop)
+    file.write_bytes(b"")
+    with pytest.raises(PoolUnreachable, match="loop can't be read"):
+        in_use(str(loop))
+    assert not in_use(str(tmp_path / "none")) and not in_use(str(file / "none"))

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,3 +63,23 @@ def test_records_of_earlier_versions_and_other_layouts_count():
     del data["sum"]
     text = json.dumps(data, indent=1, sort_keys=True).encode()
     assert records.decode(text) == Record(INFO, MADE, STAMP)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("size", "3"), ("size", -1), ("size", 1 << 80), ("generation", []), ("parent", 5),
+     ("parent", "../up"), ("made", "x"), ("made", 1e300), ("made", float("nan")), ("seconds", []),
+     ("made_by", None), ("digests", []), ("stamp", {"inode": 1}), ("unknown", 1)],
+)  # fmt: skip
+def test_what_no_writer_of_ours_says_is_damage(key, value):
+    """A record without a sum, of the time before there was one, may say anything."""
+    data = json.loads(TEXT)
+    del data["sum"]
+    assert records.decode(json.dumps(data).encode())
+    text = json.dumps({**data, key: value}).encode()
+    assert records.decode(text) is None and records.damaged(text)
+
+
+def test_a_text_that_is_nested_too_deep_is_damage():
+    text = b"[" * 100_000
+    assert records.decode(text) is None and records.damaged(text)

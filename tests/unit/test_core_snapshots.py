@@ -1,6 +1,7 @@
 """The table of internal snapshots, as qemu-img writes it, and which states it stands for."""
 
 import json
+import struct
 
 import pytest
 
@@ -39,6 +40,24 @@ def test_a_damaged_table(tmp_path, at):
     qemu_img("snapshot", "-c", "s", path)
     edit(path, at, b"\x00\x00\x0f\xff")
     with pytest.raises(ImageRefused, match="damaged table"):
+        read_snapshots(str(path))
+
+
+@pytest.mark.parametrize("at", [1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+@pytest.mark.parametrize("count", [1, (1 << 32) - 1])
+def test_a_table_that_no_file_could_hold(tmp_path, count, at):
+    path = image(tmp_path / "a.qcow2")
+    edit(path, 60, struct.pack(">IQ", count, at))
+    with pytest.raises(ImageRefused, match="damaged table"):
+        read_snapshots(str(path))
+
+
+def test_an_entry_that_claims_gigabytes(tmp_path):
+    path = image(tmp_path / "a.qcow2")
+    qemu_img("snapshot", "-c", "s", path)
+    (at,) = struct.unpack(">Q", path.read_bytes()[64:72])
+    edit(path, at + 36, b"\xff" * 4)
+    with pytest.raises(ImageRefused, match="it is too long"):
         read_snapshots(str(path))
 
 

@@ -143,6 +143,7 @@ def test_no_directory_can_be_made(tmp_path):
         remember(str(tmp_path / "file" / "durations.json"), {"a": 1.0})
 
 
+@pytest.mark.stress
 def test_processes_at_once_never_leave_a_damaged_file(path):
     """An update may be lost to another one that came between; no reader sees half of one."""
     remember(path, {"first": 1.0, **{f"t{n}": 1.0 for n in range(500)}})

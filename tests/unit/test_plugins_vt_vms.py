@@ -7,6 +7,7 @@ import pytest
 from virttest.utils_params import Params
 
 from avocado_pool_plugin.plugins import vt_asked, vt_images, vt_machines
+from avocado_pool_plugin.states.objects import last_type, stateful_objects
 from tests.support.vms import tool
 
 
@@ -55,6 +56,18 @@ def test_skipped_types_ask_for_nothing(tmp_path: Path) -> None:
     asked = params(tmp_path, get_state_vms="ready", skip_types="nets/vms")
     assert not vt_asked.vm_wanted(asked, "get")
     assert not vt_asked.touched(asked, "vm1", "image1", "get")
+
+
+@pytest.mark.parametrize("chain", ["vms images", "nets vms images", "images", "vms"])
+@pytest.mark.parametrize(
+    "skip", ["", "vms", "images", "vms/images", "nets/vms/images", "nets/vms", "vms nets"]
+)
+def test_types_are_skipped_as_by_the_policies(tmp_path: Path, chain: str, skip: str) -> None:
+    """An image whose state is got must not be created over."""
+    asked = params(tmp_path, states_chain=chain, skip_types=skip, nets="net1")
+    dealt_with = {last_type(own["object_type"]) for own in stateful_objects(asked)}
+    kinds = ("nets", "vms", "images")
+    assert {kind for kind in kinds if vt_asked.type_in_use(asked, kind)} == dealt_with
 
 
 @pytest.mark.parametrize(

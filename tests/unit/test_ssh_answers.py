@@ -3,9 +3,14 @@
 import base64
 import os
 
+import pytest
+
+from avocado_pool_plugin.core.errors import PoolError, PoolUnreachable
 from avocado_pool_plugin.core.records import Stamp
-from avocado_pool_plugin.ssh.answers import Found, parse_locks
+from avocado_pool_plugin.ssh import channel, talk
+from avocado_pool_plugin.ssh.answers import Found, parse_locks, parse_names
 from avocado_pool_plugin.ssh.looks import Look
+from avocado_pool_plugin.ssh.talk import Answer
 
 LOCKS = b"""1: OFDLCK ADVISORY  READ  -1 07:02:131 100 101
 2: POSIX  ADVISORY  WRITE 4711 07:02:132 0 EOF
@@ -41,3 +46,37 @@ def test_an_image_that_goes_between_two_looks_is_absent():
     assert Found(there).look("/pool/x.qcow2").stamp is not None
     empty = Found([("s", status.replace(b"7 100 ", b"7 0 "))]).look("/pool/x.qcow2")
     assert empty.stamp is not None
+
+
+STATUS = b"7 100 1.000000000 2.000000000 81a4 8 512 64 1 /pool/x.qcow2"
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        (b"7 100", b"7 -100"), (b"7 100", b"7"), (b"81a4", b"81a4fffff"), (b"1.0", b"x.0"),
+        (b"8 512", b"9223372036854775807 9223372036854775807"), (b" 1 /", b" -1 /"),
+    ],
+)  # fmt: skip
+def test_what_no_file_can_be_is_no_answer(part, wrong):
+    answer = Answer(0, (("s", STATUS.replace(part, wrong)),), (), "host lab")
+    with pytest.raises(PoolUnreachable, match=r"host lab.*makes no sense"):
+        assert answer.files
+    assert Answer(0, (("s", STATUS),), ()).files.statuses
+
+
+@pytest.mark.parametrize("name", [b"", b"../x", b"a/b", b"a\\000b"])
+def test_what_no_file_can_be_called_is_no_name(name):
+    assert parse_names(base64.b64encode(b'"a"\n""')) == ["a", ""]
+    with pytest.raises(ValueError):
+        parse_names(base64.b64encode(b'"' + name + b'"\n""'))
+
+
+@pytest.mark.parametrize("said", ["yes .", "yes junk", "yes '+go'", "yes | tr -d '\\n'"])
+def test_what_has_no_end_is_no_answer(said, monkeypatch):
+    monkeypatch.setattr(talk, "_LINES", 10_000)
+    monkeypatch.setattr(channel, "_LINE", 1 << 20)
+    far = channel.Channel(["sh", "-c", said], "host lab", 20)
+    with pytest.raises(PoolError, match="host lab"):
+        talk.Talk(far)
+    far.close()

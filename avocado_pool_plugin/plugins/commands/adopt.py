@@ -24,7 +24,7 @@ from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.upkeep.adopt.act import Outcome
-    from avocado_pool_plugin.upkeep.adopt.plan import Bases, Plan, Step
+    from avocado_pool_plugin.upkeep.adopt.steps import Bases, Plan, Step
     from avocado_pool_plugin.upkeep.site import Site
 
 _COLUMNS = ("file", "size", "what")
@@ -138,7 +138,7 @@ class _Done:
                 self.outcomes.append(outcome)
                 self._tell(outcome)
             if self._clean:
-                self.cleaned = clean(self.site, self.plan.locks)
+                self.cleaned = clean(self.site, self.plan)
         finally:
             if not self._quiet:
                 sys.stdout.write(f"{self.site.place}: {self._summary()}\n")

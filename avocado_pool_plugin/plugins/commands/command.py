@@ -62,14 +62,17 @@ def add_state(parser: Any) -> None:
     )
 
 
+class ToUser(logging.Handler):
+    """Shows users what is logged for tests and jobs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it."""
+        LOG_UI.log(record.levelno, "%s", record.getMessage())
+
+
 @contextlib.contextmanager
 def warnings_shown() -> Iterator[None]:
     """Show users what goes on below, such as a working image that is invalid now."""
-
-    class ToUser(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            LOG_UI.log(record.levelno, "%s", record.getMessage())
-
     handler = ToUser(logging.WARNING)
     for name in _WARNING:
         logging.getLogger(name).addHandler(handler)

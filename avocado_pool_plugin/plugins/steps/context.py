@@ -12,7 +12,7 @@ from avocado.core.resolver import ReferenceResolutionResult
 from avocado.core.suite import TestSuite, TestSuiteError
 
 from avocado_pool_plugin.core.errors import SettingRefused
-from avocado_pool_plugin.graph.resolve import PARALLEL_WARNING, whole_configuration
+from avocado_pool_plugin.graph.resolve import PARALLEL_WARNING, VT_KIND, whole_configuration
 from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.runner import NAME
 from avocado_pool_plugin.plugins.selection import Selection
@@ -20,8 +20,6 @@ from avocado_pool_plugin.plugins.selection import Selection
 if TYPE_CHECKING:
     from avocado_pool_plugin.graph.read import Reading
 
-#: Tests of this kind have params that can ask for states.
-VT_KIND = "avocado-vt"
 #: Entry point group of steps; a name in it is what ``setup=`` may name.
 GROUP = "avocado.plugins.pool.steps"
 

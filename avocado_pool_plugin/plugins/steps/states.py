@@ -10,7 +10,7 @@ from avocado.core.exceptions import TestBaseException
 from avocado.core.output import LOG_UI
 
 from avocado_pool_plugin.core.errors import SettingRefused
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, MISUSED
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, MISUSED, ToUser
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.plugins.steps.context import Context
@@ -21,12 +21,11 @@ _LOG = logging.getLogger("avocado.avocado_pool_plugin")
 
 def _verb(verb: str, context: "Context") -> int:
     """Do what ``<verb>_state`` of the command line says."""
-    asked = context.selection.params
-    start = f"{verb}_state"
-    if not any(key == start or key.startswith(f"{start}_") for key in asked):
-        raise SettingRefused(f"step {verb!r} needs a state; write {start}_images=STATE")
-    from avocado_pool_plugin.states import setup
+    from avocado_pool_plugin.states import requests, setup
 
+    asked = context.selection.params
+    if not requests.asked(asked, verb):
+        raise SettingRefused(f"step {verb!r} needs a state; write {verb}_state_images=STATE")
     do = getattr(setup, f"{verb}_states")
     return _with_each(context, verb, do, _objects(context, asked))
 
@@ -122,11 +121,6 @@ def _with_each(context: "Context", verb: str, do: Callable[[Any], None], found: 
 @contextlib.contextmanager
 def _shown(least: int) -> Iterator[None]:
     """Show the user what is done with states, as far as it is as important as a level of logs."""
-
-    class ToUser(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            LOG_UI.log(record.levelno, "%s", record.getMessage())
-
     handler, level = ToUser(least), _LOG.level
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.INFO)

@@ -23,17 +23,8 @@ from avocado_pool_plugin.core.progress import reported
 from avocado_pool_plugin.core.records import FileInfo, Record, Stamp
 from avocado_pool_plugin.core.users import User
 from avocado_pool_plugin.upkeep import holders
-from avocado_pool_plugin.upkeep.adopt.plan import (
-    BASE,
-    KEEP,
-    LEAVE,
-    RENAME,
-    Bases,
-    Lock,
-    Plan,
-    Step,
-    refuse_used,
-)
+from avocado_pool_plugin.upkeep.adopt.plan import locks_of, refuse_used
+from avocado_pool_plugin.upkeep.adopt.steps import BASE, KEEP, LEAVE, RENAME, Bases, Plan, Step
 from avocado_pool_plugin.upkeep.site import Site
 
 #: Errors after which nothing else can be done in a place.
@@ -251,8 +242,10 @@ def _is_of(text: bytes, info: FileInfo) -> bool:
     return record is not None and record.info.generation == info.generation
 
 
-def clean(site: Site, locks: tuple[Lock, ...]) -> list[str]:
-    """Remove the locks of avocado-i2n that nobody holds; return those."""
-    free = [lock.path for lock in locks if not lock.held]
-    site.drop(free)
-    return free
+def clean(site: Site, plan: Plan) -> list[str]:
+    """Remove the locks of avocado-i2n in a plan that nobody holds, then and now; return those."""
+    free = {lock.path for lock in plan.locks if not lock.held}
+    still = locks_of(site, (entry for entry in site.hands.others() if entry.path in free))
+    idle = [lock.path for lock in still if not lock.held]
+    site.drop(idle)
+    return idle

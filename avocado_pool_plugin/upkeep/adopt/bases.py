@@ -1,5 +1,6 @@
 """Backing files that are no states, brought into chains of a place on this host."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,13 +34,21 @@ class LocalBases:
         self._bring = bring
 
     def size(self, path: str) -> int | None:
-        """See ``plan.Bases``."""
-        return allocated(path) if os.path.isfile(path) else None
+        """See ``steps.Bases``."""
+        with contextlib.suppress(OSError):  # gone just now
+            return allocated(path) if os.path.isfile(path) else None
+        return None
 
     def move(
         self, path: str, outside: str, image_format: str, progress: Progress | None = None
     ) -> FileInfo:
-        """See ``plan.Bases``."""
+        """See ``steps.Bases``."""
+        with durable.typed_failures(path):
+            return self._move(path, outside, image_format, progress)
+
+    def _move(
+        self, path: str, outside: str, image_format: str, progress: Progress | None
+    ) -> FileInfo:
         name = self._bring(outside, image_format, os.path.dirname(path))
         if not can_clone(path, path):
             require_space(os.path.dirname(path), allocated(path), f"a copy of {path}")

@@ -1,119 +1,34 @@
 """What is to be done to take over a place, file by file; nothing is changed to find out."""
 
-import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from avocado_pool_plugin.core import chain, layout, records
+from avocado_pool_plugin.core import chain, layout, records, typed
 from avocado_pool_plugin.core.chain import Backing
-from avocado_pool_plugin.core.digest import Progress
 from avocado_pool_plugin.core.errors import ChainBroken, ImageRefused
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
-from avocado_pool_plugin.core.qcow2 import (
-    Change,
-    Header,
-    check_movable,
-    parse_header,
-    without_directory,
-)
-from avocado_pool_plugin.core.records import FileInfo
+from avocado_pool_plugin.core.qcow2 import Header, check_movable, parse_header, without_directory
 from avocado_pool_plugin.core.users import User
 from avocado_pool_plugin.upkeep import holders
+from avocado_pool_plugin.upkeep.adopt.steps import (
+    BASE,
+    CHECK,
+    KEEP,
+    LEAVE,
+    RECORD,
+    RENAME,
+    Bases,
+    Lock,
+    Plan,
+    Step,
+)
 from avocado_pool_plugin.upkeep.naming import is_root_image, state_at
 from avocado_pool_plugin.upkeep.site import Entry, Item, Site
 
-#: What is done to a file: nothing, for it is ours already; it gets a record; it is compared with
-#: the one it has; its backing file gets a relative name; that is brought into the chain; nothing,
-#: for a reason.
-KEEP, RECORD, CHECK, RENAME, BASE, LEAVE = "keep", "record", "check", "rename", "base", "leave"
 #: The ending of locks of avocado-i2n.
 _LOCK = ".lock"
-
-
-class Bases(Protocol):
-    """Brings backing files that are no states into chains, where that can be done."""
-
-    def size(self, path: str) -> int | None:
-        """Return how many bytes on disk a file has, None if there is no such file."""
-
-    def move(
-        self, path: str, outside: str, image_format: str, progress: Progress | None = None
-    ) -> FileInfo:
-        """
-        Bring a backing file into the chain of a state, and have the state stand on that.
-
-        :param path: of the state, which is replaced by a copy
-        :param image_format: of the backing file as the state has it, empty if it does not say
-        :returns: what the state is then
-        """
-
-
-@dataclass(frozen=True)
-class Step:
-    """
-    What is to be done to a file.
-
-    :param path: the file
-    :param title: what users call it
-    :param action: one of the words above
-    :param what: that in words, or the reason why the file is left
-    :param size: bytes on disk that are read or copied for it
-    :param item: the file, None if it is no state
-    :param parent: the file of the state it stands on, empty for none
-    :param base: backing file that is no state and is to become one
-    :param change: of its header
-    :param header: of an image
-    :param stale: files of ours beside it that are damaged, to be removed first
-    """
-
-    path: str
-    title: str
-    action: str
-    what: str = ""
-    size: int = 0
-    item: Item | None = None
-    parent: str = ""
-    base: str = ""
-    change: Change | None = None
-    header: Header | None = None
-    stale: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Lock:
-    """
-    A lock's file of avocado-i2n.
-
-    :param held: whether somebody holds it, or nobody can tell
-    """
-
-    path: str
-    held: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    What is to be done in a place, parents first.
-
-    :param steps: for each file; those that are kept as well
-    :param locks: what avocado-i2n left
-    """
-
-    steps: tuple[Step, ...]
-    locks: tuple[Lock, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes that have to be read or copied."""
-        return sum(step.size for step in self.steps)
-
-    def of(self, *actions: str) -> list[Step]:
-        """Return the steps of some kinds."""
-        return [step for step in self.steps if step.action in actions]
 
 
 def make(site: Site, bases: Bases | None) -> Plan:
@@ -130,7 +45,7 @@ def make(site: Site, bases: Bases | None) -> Plan:
     lost = [e for e in others if e.path not in own and e.path.endswith((IMAGE_SUFFIX, VM_SUFFIX))]
     return Plan(
         (*sorted(steps, key=planner.order), *(_lost(site, entry) for entry in lost)),
-        tuple(_locks(site, (entry for entry in others if entry.path.endswith(_LOCK)))),
+        tuple(locks_of(site, others)),
     )
 
 
@@ -147,12 +62,14 @@ def _lost(site: Site, entry: Entry) -> Step:
     )
 
 
-def _locks(site: Site, entries: Iterable[Entry]) -> Iterator[Lock]:
-    found = list(entries)
+def locks_of(site: Site, entries: Iterable[Entry]) -> list[Lock]:
+    """Return which of some files are locks that avocado-i2n left."""
+    found = [entry for entry in entries if entry.path.endswith(_LOCK)]
     known = holders.held_locks(site) if found else None
-    for entry in found:
-        held = known is None or any(lock.is_on(entry) for lock in known)
-        yield Lock(entry.path, held)
+    return [
+        Lock(entry.path, known is None or any(lock.is_on(entry) for lock in known))
+        for entry in found
+    ]
 
 
 class _Planner:
@@ -218,7 +135,7 @@ class _Planner:
         if text is None or records.decode(text) is not None:
             return ()
         if not records.damaged(text):
-            version = json.loads(text)["format"]
+            version = typed.mapping(text)["format"]
             raise ImageRefused(
                 f"its record has format {version} of a later version of this package; use that one"
             )

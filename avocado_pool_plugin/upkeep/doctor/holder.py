@@ -6,7 +6,6 @@ Started as a program of its own: locks of one process do not show what those of 
 
 import subprocess
 import sys
-from collections.abc import Sequence
 
 #: What it says once it holds the lock.
 HELD = "held"
@@ -26,12 +25,11 @@ def start(path: str) -> "subprocess.Popen[str]":
     )
 
 
-def main(path: str, stream: Sequence[str] | None = None) -> None:
+def main(path: str) -> None:
     """Hold the lock."""
     from avocado_pool_plugin.core import locks
 
     with locks.hold(path, 0):
         sys.stdout.write(f"{HELD}\n")
         sys.stdout.flush()
-        for _ in sys.stdin if stream is None else stream:
-            pass
+        sys.stdin.read()

@@ -11,7 +11,7 @@ from avocado_pool_plugin.core import durable, layout
 from avocado_pool_plugin.core.errors import HostUnreachable, LockTimeout, PoolSilent
 from avocado_pool_plugin.core.host import ACCEPT_NEW, Host
 from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.ssh import ciphers, session
+from avocado_pool_plugin.ssh import login, session
 from avocado_pool_plugin.ssh.probe import Place, Probe
 from avocado_pool_plugin.ssh.session import Session
 from avocado_pool_plugin.ssh.shell import Shell
@@ -78,8 +78,7 @@ def _programs(place: str, able: Abilities) -> Iterator[Finding]:
 
 def _connection(place: str, far: Session) -> Iterator[Finding]:
     host = far.host
-    command = ["ssh", *(["-F", host.config] if host.config else [])]
-    ours = ciphers.wanted(command, host.address.strip("[]"))
+    ours = login.cipher(host)
     how = "aes128-gcm first, the fastest on this processor" if ours else "as ssh is configured"
     yield Finding(place, "cipher", OK, how)
     if host.host_keys == ACCEPT_NEW:

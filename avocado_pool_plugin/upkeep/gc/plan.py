@@ -14,6 +14,7 @@ from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.gc.ledger import Ledger
 from avocado_pool_plugin.upkeep.gc.stock import Stock, span
 from avocado_pool_plugin.upkeep.site import Item
+from avocado_pool_plugin.upkeep.trashcan import RECORD
 
 #: Kinds of what goes.
 LEFTOVER, TRASH, STATE = "leftover", "trash", "state"
@@ -135,7 +136,7 @@ def _trash(facts: Facts, ledger: Ledger, awaited: Mapping[str, str]) -> Iterator
     for thrown in facts.trash:
         if not thrown.quarantined and not awaited[thrown.path]:
             idle = max(0.0, facts.now - thrown.thrown_at)
-            paths = (thrown.path, f"{thrown.path}.json")
+            paths = (thrown.path, thrown.path + RECORD)
             sizes = tuple(map(ledger.remove, paths))
             why = f"thrown away {span(idle)} ago"
             yield Eviction(TRASH, thrown.title, paths, sizes, idle, why=why)

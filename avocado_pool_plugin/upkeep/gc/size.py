@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
+from avocado_pool_plugin.upkeep.listing import is_home
 from avocado_pool_plugin.upkeep.site import Entry
 
 #: Directories of ours whose files count.
@@ -57,7 +58,7 @@ def _counted(directory: str, depth: int) -> Iterator[os.DirEntry[str]]:
         elif name.endswith(_STATES):
             if depth and name[0] != "." and entry.is_file(follow_symlinks=False):
                 yield entry
-        elif depth < 2 and not layout.is_ours(name) and entry.is_dir():
+        elif depth < 2 and is_home(entry):
             yield from _counted(entry.path, depth + 1)
 
 

@@ -10,7 +10,7 @@ from avocado_pool_plugin.ssh.answers import parse_locks
 from avocado_pool_plugin.upkeep.gc import pinned
 from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.leftovers import leftovers
-from avocado_pool_plugin.upkeep.site import Entry, Item, Site
+from avocado_pool_plugin.upkeep.site import KERNEL_LOCKS, Entry, Item, Site
 from avocado_pool_plugin.upkeep.trashcan import contents
 
 #: Ending of the directories of registered overlays.
@@ -72,7 +72,7 @@ def _user_of(note: str) -> str:
 
 def _open(site: Site, items: Iterable[Item]) -> dict[str, str]:
     """Return the states that a QEMU of the place's host has open, as far as its kernel shows it."""
-    locks = parse_locks(site.kernel_locks().encode())
+    locks = parse_locks(site.read([KERNEL_LOCKS]).get(KERNEL_LOCKS, b""))
     inodes = {lock.inode for lock in locks}
     return {
         item.path: "is open in a running QEMU"

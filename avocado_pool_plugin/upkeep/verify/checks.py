@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from avocado_pool_plugin.core import chain, vmstate
 from avocado_pool_plugin.core.errors import ParentChanged
@@ -35,13 +36,8 @@ def found(scene: Scene, corrupt: Iterable[str] = ()) -> list[Finding]:
     for finding in every:
         known = unique.get(finding.key)
         wanted = (*(known.wanted if known else ()), *finding.wanted)
-        unique[finding.key] = _with(known or finding, wanted)
+        unique[finding.key] = replace(known or finding, wanted=tuple(dict.fromkeys(wanted)))
     return list(unique.values())
-
-
-def _with(finding: Finding, wanted: tuple[FileInfo, ...]) -> Finding:
-    values = {**vars(finding), "wanted": tuple(dict.fromkeys(wanted))}
-    return Finding(**values)
 
 
 def named(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from avocado_pool_plugin.core import durable, layout
+from avocado_pool_plugin.core import durable, layout, typed
 from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.records import Stamp
 
@@ -52,10 +52,9 @@ class Verdict:
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> "Verdict":
-        """Read a line of a journal; whatever is wrong with it is a ValueError or TypeError."""
-        stamp = Stamp(**data.pop("stamp"))
+        """Read a line of a journal; whatever is wrong with it is a ValueError."""
         data.pop("verdict", None)
-        return cls(stamp=stamp, **data)
+        return typed.fill(cls, data)
 
 
 def directory(cache: str) -> str:
@@ -92,8 +91,8 @@ class Journal:
 
     def _learn(self, line: str) -> None:
         # the last line may be cut off
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            verdict = Verdict.load(json.loads(line))
+        with contextlib.suppress(ValueError):
+            verdict = Verdict.load(typed.mapping(line))
             self.verdicts[verdict.path] = verdict
 
     def add(self, verdict: Verdict) -> None:
@@ -142,8 +141,8 @@ class Damaged:
         """Return their files."""
         try:
             with open(self._path, encoding="utf-8") as file:
-                return set(map(str, json.load(file)))
-        except (OSError, ValueError, TypeError):
+                return set(map(typed.text, json.load(file)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return set()
 
     def learn(self, checked: Iterable[str], damaged: Iterable[str]) -> None:

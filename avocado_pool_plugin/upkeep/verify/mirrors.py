@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from avocado_pool_plugin.core.errors import FileCorrupt, PoolError
-from avocado_pool_plugin.core.evidence import ADOPTED
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX
 from avocado_pool_plugin.core.records import FileInfo, Stamp
+from avocado_pool_plugin.upkeep.comparing import comparable, given_generation
 from avocado_pool_plugin.upkeep.site import Item, Site
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -90,7 +90,7 @@ class Mirrors:
         """Tell whether a copy has the content that is wanted."""
         if same(copy.info, wanted):
             return True
-        if not (wanted.digest or wanted.also) or _shared(copy.info, wanted):
+        if not (wanted.digest or wanted.also) or comparable(copy.info, wanted):
             return False
         # known by a digest that is not made everywhere
         return self.digest(copy, wanted) in (wanted.digest, *wanted.also)
@@ -108,7 +108,7 @@ class Mirrors:
 
 def known(info: FileInfo) -> bool:
     """Tell whether there is anything to tell a content by."""
-    return bool(info.digest or info.also or _generation(info))
+    return bool(info.digest or info.also or given_generation(info))
 
 
 def same(copy: FileInfo, wanted: FileInfo) -> bool:
@@ -116,21 +116,7 @@ def same(copy: FileInfo, wanted: FileInfo) -> bool:
     if copy.same_content(wanted):
         return True
     unknown = not wanted.digest and not wanted.also
-    return unknown and bool(_generation(wanted)) and wanted.generation == copy.generation
-
-
-def _generation(info: FileInfo) -> str:
-    """Return the generation if it was given when the content was made."""
-    return "" if info.generation.startswith(ADOPTED) else info.generation
-
-
-def _shared(one: FileInfo, other: FileInfo) -> bool:
-    """Tell whether two infos have digests by the same algorithm."""
-    mine, theirs = (
-        {digest.partition(":")[0] for digest in (info.digest, *info.also) if digest}
-        for info in (one, other)
-    )
-    return bool(mine & theirs)
+    return unknown and bool(given_generation(wanted)) and wanted.generation == copy.generation
 
 
 def _is(item: Item, site: Site, path: str) -> bool:
@@ -146,7 +132,7 @@ def _may_be(item: Item, asked: Sequence[FileInfo]) -> bool:
     if not asked or item.peek is None or not item.peek.info.digest:
         return True
     info = item.peek.info
-    return any(same(info, one) or not _shared(info, one) for one in asked)
+    return any(same(info, one) or not comparable(info, one) for one in asked)
 
 
 def stamp_of(site: Site, path: str) -> Stamp | None:

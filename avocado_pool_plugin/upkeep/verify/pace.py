@@ -20,7 +20,6 @@ class Pace:
 
     def __init__(self, rate: float = 0.0) -> None:
         self.rate = rate
-        self.slept = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._done = 0
@@ -40,25 +39,24 @@ class Pace:
         with self._lock:
             self._started = self._started or time.monotonic()
             self._done += size
-        self._sleep(_NAP)
+        self._sleep()
 
     def settle(self) -> None:
         """Sleep until the average is right; for where reading itself can't be slowed down."""
-        while self._sleep(_NAP):
+        while self._sleep():
             pass
 
     def stop(self) -> None:
         """Let all readers end soon."""
         self._stop.set()
 
-    def _sleep(self, longest: float) -> bool:
+    def _sleep(self) -> bool:
         """Sleep if there is a reason to; return whether there was one."""
         if self._stop.is_set():
             raise Stopped
         with self._lock:
             ahead = self._done / self.rate - (time.monotonic() - self._started) if self.rate else 0
-            ahead = min(ahead, longest) if self._started else 0
-            self.slept += max(ahead, 0)
+            ahead = min(ahead, _NAP) if self._started else 0
         if ahead > 0 and self._stop.wait(ahead):
             raise Stopped
         return ahead > 0

@@ -7,6 +7,7 @@ from avocado_pool_plugin.core.dependents import refuse_open
 from avocado_pool_plugin.core.errors import FileChanging
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.upkeep.site import Site
+from avocado_pool_plugin.upkeep.trashcan import RECORD
 from avocado_pool_plugin.upkeep.verify.mirrors import stamp_of
 
 
@@ -28,14 +29,14 @@ def put_aside(site: Site, path: str, stamp: Stamp, pending: tuple[str, ...] = ()
         kept = os.path.join(layout.quarantine_dir(path), trash.name_of(path))
         # an empty record makes the directory even where there is none to keep
         record = layout.record_path(path)
-        site.write(f"{kept}.json", site.read([record]).get(record, b""))
+        site.write(kept + RECORD, site.read([record]).get(record, b""))
         if not site.move_new(path, kept):
             raise FileChanging(f"{kept} is there already; try again")
         moved = stamp_of(site, kept)
         if moved is None or not moved.same_file(stamp):
             # a writer that heeds no lock replaced it meanwhile
             site.move_new(kept, path)
-            site.drop([f"{kept}.json"])
+            site.drop([kept + RECORD])
             raise _changed(site, path)
         gone = record, layout.seen_path(path), layout.leaves_path(path), layout.used_path(path)
         if stamp_of(site, path) is None:

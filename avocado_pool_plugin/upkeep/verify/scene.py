@@ -1,12 +1,11 @@
 """All that can be seen of a place without reading content, taken at about the same moment."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from avocado_pool_plugin.core import layout, records
+from avocado_pool_plugin.core import layout, records, typed
 from avocado_pool_plugin.core.names import IMAGE_SUFFIX, VM_SUFFIX
 from avocado_pool_plugin.core.records import Record
 from avocado_pool_plugin.upkeep.naming import state_at
@@ -80,9 +79,8 @@ def title_of(root: str, path: str) -> str:
 def _is_ours(text: bytes) -> bool:
     """Tell whether a record that says it is of a later version is one of ours, but for a bit."""
     try:
-        data = json.loads(text)
-        number = str(data["format"])
-    except (ValueError, TypeError, KeyError):
+        number = str(typed.mapping(text)["format"])
+    except (ValueError, KeyError):
         return False
     ours = re.sub(rb'("format": )[^,\n]*', rb"\g<1>1", text)
     return number != "1" and records.decode(ours) is not None

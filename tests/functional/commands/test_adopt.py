@@ -1,5 +1,6 @@
 """``avocado pool adopt`` on what avocado-i2n leaves: no records, absolute backing names."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -7,12 +8,20 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from avocado_pool_plugin.core import durable, layout, records, users
+from avocado_pool_plugin.core.errors import PoolError
 from avocado_pool_plugin.core.layout import META
+from avocado_pool_plugin.core.location import Location
+from avocado_pool_plugin.states.bases import bring_in
+from avocado_pool_plugin.upkeep.adopt import plan
+from avocado_pool_plugin.upkeep.adopt.act import Adoption, clean
+from avocado_pool_plugin.upkeep.adopt.bases import LocalBases
+from avocado_pool_plugin.upkeep.here import LocalSite
 from tests.faults.adopting import adopt
 from tests.functional.commands.sites import WHERE, here, run, runner, where, where_of
 from tests.functional.commands.test_moves import own_lines
@@ -333,6 +342,34 @@ def test_a_base_outside_is_brought_into_the_chain(kind, pool, here, tmp_path, ca
     assert "adopted already\n" in capsys.readouterr().out
 
 
+def test_a_state_on_a_base_outside_that_is_gone_meanwhile_is_told(pool, tmp_path):
+    golden = image(tmp_path / "golden.qcow2")
+    image(state(pool, "g"), backing=str(golden))
+    store = local_store()
+    site = LocalSite(Location(str(pool)), store)
+    bases = LocalBases(store, partial(bring_in, policy=store.policy, seen_dir=None))
+    planned = plan.make(site, bases)
+    state(pool, "g").unlink()
+    [left] = [
+        outcome
+        for outcome in Adoption(site, planned, bases, force=False).run()
+        if outcome.step.path == str(state(pool, "g"))
+    ]
+    assert isinstance(left.problem, PoolError) and "g.qcow2" in str(left.problem)
+
+
+def test_a_lock_that_is_taken_meanwhile_stays(pool):
+    free, held = pool / "a.qcow2.lock", pool / "b.qcow2.lock"
+    for lock in (free, held):
+        lock.touch()
+    site = LocalSite(Location(str(pool)), local_store())
+    planned = plan.make(site, None)
+    with held.open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert clean(site, planned) == [str(free)]
+    assert held.exists() and not free.exists()
+
+
 def test_a_base_of_another_host_is_left(pool, tmp_path, monkeypatch, capsys):
     where = where_of("plain")
     golden = image(tmp_path / "golden.qcow2")
@@ -390,6 +427,7 @@ def test_killed_at_any_call_and_done_again(filled_once, tmp_path):
     assert set(seen) == {"old", "new"}
 
 
+@pytest.mark.stress
 def test_readers_find_the_old_or_the_new_file(pool, tmp_path):
     problems: list[str] = []
     stop = threading.Event()

@@ -597,6 +597,16 @@ def test_a_torn_file_over_there_is_told(tmp_path, name):
         assert probe.rename() == (40, "absent")
 
 
+def test_a_directory_over_there_that_goes_while_it_is_looked_at(tmp_path):
+    bad, pool = tmp_path / "bin", tmp_path / "pool"
+    bad.mkdir()
+    pool.mkdir()
+    (bad / "stat").write_text('#!/bin/sh\n[ "$1" != -f ] || rmdir "$5"\nexec /bin/stat "$@"\n')
+    (bad / "stat").chmod(0o755)
+    with far(["env", f"PATH={bad}:{os.environ['PATH']}", "dash"]) as shell:
+        assert not Probe(shell, "").place(str(pool)).there
+
+
 def test_a_lock_over_there_that_somebody_has_is_no_trouble(doctor, tmp_path):
     """Probes have locks of their own."""
     with lock_holder(tmp_path / "vm1" / "image1" / "a.qcow2"):

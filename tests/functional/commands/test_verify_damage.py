@@ -1,20 +1,15 @@
-"""Damage of all kinds in a pool is found, and repaired from a mirror as if it had not been."""
+"""
+Damage in a pool is found, and repaired from a mirror as if it had not been.
+
+At random and by the hundred: tests/torture/rows/damage.py.
+"""
 
 import random
 
 import pytest
 
 from tests.support import checking
-from tests.support.checking import ALL, Checked, copied, infos, make_pool, put_ram, site_of, states
-
-#: How often each of these is done, all in all 200 times.
-DAMAGE = [
-    *[checking.flip] * 40,
-    *[checking.flip_header] * 40,
-    *[checking.flip_record] * 50,
-    *[checking.cut] * 45,
-    *[checking.cut_record] * 25,
-]
+from tests.support.checking import ALL, Checked, copied, make_pool, put_ram, site_of
 
 
 @pytest.fixture
@@ -30,30 +25,6 @@ def pool(tmp_path):
 @pytest.fixture
 def mirror(pool, tmp_path):
     return copied(pool.root, tmp_path / "mirror")
-
-
-def test_200_random_damages_are_found_and_repaired(pool, mirror):
-    dice = random.Random(7)
-    assert pool.told(ALL) == []
-    before, known = states(pool.root), infos(pool.root)
-    damages = list(DAMAGE)
-    dice.shuffle(damages)
-    while damages:
-        names = sorted(before)
-        dice.shuffle(names)
-        done = {}
-        for name in names[:6]:
-            if damages:
-                done[name.rpartition(".")[0]] = damages.pop()(pool.root / name, dice)
-        report = pool.check(ALL, site_of(mirror, policy=checking.ALWAYS))
-        found = {one.title: (one.kind, one.done) for one in report.findings}
-        assert {title: what[1] for title, what in found.items()} == dict.fromkeys(
-            done, "repaired"
-        ), (done, report.findings)
-        assert states(pool.root) == before, done
-        assert infos(pool.root) == known, done
-        assert pool.told() == [], done
-    assert states(mirror) == before
 
 
 def test_without_repair_nothing_is_changed(pool, mirror):

@@ -34,6 +34,7 @@ def pool(tmp_path):
 # -- beside others --------------------------------------------------------------------------------
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("kind", [HERE, "python"])
 def test_what_is_replaced_and_removed_meanwhile_is_no_finding(pool, tmp_path, kind):
     checked = Checked(pool.root, kind)

@@ -31,6 +31,7 @@ def of_jobs(root: Path | str) -> set[str]:
     return {file for pin in pins.live(str(root)) if ", job " in pin.by for file in pin.files}
 
 
+@pytest.mark.stress
 def test_what_tests_get_and_set_is_pinned_until_the_job_is_over(worker: GraphWorker):
     worker.tests(PAUSED)
     Path(worker.env.pool).mkdir(exist_ok=True)

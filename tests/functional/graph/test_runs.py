@@ -111,7 +111,7 @@ variants:
     - work:
         get_state_images = install
         marks_wanted = 1
-        pause = 1
+        company = 2
         variants:
             - one:
                 marks_written = 2

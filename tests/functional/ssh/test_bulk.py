@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import avocado_pool_plugin.ssh
 from avocado_pool_plugin.core import digest
 from avocado_pool_plugin.core.copy import allocated
-from avocado_pool_plugin.ssh.bulk import Agent, Basis
+from avocado_pool_plugin.ssh.bulk import Agent
+from avocado_pool_plugin.ssh.content import Basis
 from tests.support.agents import (
     MIB,
     agent,

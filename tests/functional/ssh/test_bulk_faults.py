@@ -18,7 +18,7 @@ from avocado_pool_plugin.core.errors import (
     SpaceMissing,
     StateMissing,
 )
-from avocado_pool_plugin.ssh.bulk import Basis
+from avocado_pool_plugin.ssh.content import Basis
 from tests.support.agents import (
     MIB,
     agent,

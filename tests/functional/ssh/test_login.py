@@ -26,7 +26,7 @@ from avocado_pool_plugin.core.errors import (
     SettingRefused,
 )
 from avocado_pool_plugin.core.host import Host
-from avocado_pool_plugin.ssh import control, login
+from avocado_pool_plugin.ssh import ciphers, control, login
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.login import Connection
 from tests.support.needs import need_programs
@@ -469,14 +469,23 @@ def test_only_the_first_prompt_is_answered(tmp_path):
         assert answered is None and reason in said, (prompt, said)
 
 
-def _asked(directory: Path, prompt: str) -> tuple[str | None, str]:
+def test_a_configuration_that_ssh_does_not_tell_is_not_waited_for(tmp_path, monkeypatch):
+    """Such as one whose ``Match exec`` hangs."""
+    monkeypatch.setattr(ciphers, "_PATIENCE", 0.5)
+    answered, said = _asked(tmp_path, "root@alias's password: ", "exec sleep 60")
+    assert answered is None and "alias, a host on the way, asks for a password" in said
+
+
+def _asked(
+    directory: Path, prompt: str, settings: str = "echo hostname lab"
+) -> tuple[str | None, str]:
     """Return how a prompt is answered, and the status or the refusal."""
     from avocado_pool_plugin.ssh import prompts
 
     answer, program = directory / "answer", directory / "ssh"
     answer.unlink(missing_ok=True)
     program.write_text(
-        f'#!/bin/sh\n[ "$1" = -G ] && {{ echo "hostname lab"; exit; }}\n'
+        f'#!/bin/sh\n[ "$1" = -G ] && {{ {settings}; exit; }}\n'
         f"printf '%s' \"$1\" >/dev/tty; read -r x </dev/tty; printf '%s' \"$x\" >{answer}\n"
     )
     program.chmod(0o755)
@@ -594,7 +603,7 @@ def test_far_side_that_talks_without_end(tmp_path):
     with (
         Sshd(tmp_path, ForceCommand="yes") as server,
         connected(server.host()) as connection,
-        pytest.raises(LoginRefused, match=r"\(y\)"),
+        pytest.raises(LoginRefused, match=r"10000 lines .* 'y' the last; make its login shell"),
     ):
         connection.channel()
 

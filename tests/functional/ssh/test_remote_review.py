@@ -1,8 +1,10 @@
 """What may lose or corrupt a state of a pool on another host, or keep somebody from a good one."""
 
 import errno
+import fcntl
 import os
 import shutil
+import signal
 import struct
 import tempfile
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import durable, layout, records, resume, seen
 from avocado_pool_plugin.core.digest import SHA256, digest_fd
 from avocado_pool_plugin.core.errors import (
@@ -21,6 +24,7 @@ from avocado_pool_plugin.core.errors import (
     ImageRefused,
     PoolUnreachable,
 )
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.core.place import new_info
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.core.records import Record, Stamp
@@ -28,12 +32,14 @@ from avocado_pool_plugin.core.seen import Seen
 from avocado_pool_plugin.ssh.bulk import Agent
 from avocado_pool_plugin.ssh.channel import Channel
 from avocado_pool_plugin.ssh.plain import Plain
+from avocado_pool_plugin.ssh.store import RemoteStore
 from avocado_pool_plugin.states.farhomes import FarHome
 from tests.support.agents import MIB, made, noise, same
 from tests.support.images import chain
-from tests.support.mounts import mounted
+from tests.support.mounts import mounted, read_only
 from tests.support.needs import need_programs
 from tests.support.places import digest_of, put, settle
+from tests.support.processes import in_child
 from tests.support.remote import remote_store
 
 POLICY = Policy(timeout=10, fsync=False)
@@ -116,11 +122,41 @@ def test_part_cut_off_when_it_was_finished_is_gone_on_with_here(open_to_all):
             os.chmod(part, 0o444)
             raise KeyboardInterrupt
         with resume.resumable(str(target), key) as (part, fd):
-            assert part == layout.resumable_path(str(target), key)
+            assert part == resume.part_for(str(target), key)
             assert os.pread(fd, 9, 0) == b"begun"
             os.write(fd, b"more")
 
     assert as_nobody(work)
+
+
+def test_no_two_have_one_part_open_whatever_locks_say(tmp_path, monkeypatch):
+    """Threads and processes: what they fill is told by its name."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    target, key = str(tmp_path / "a.state"), resume.key_of("content")
+    with resume.resumable(target, key) as (mine, _):
+        with resume.resumable(target, key) as (other, _):
+            assert other != mine
+
+        def work() -> None:
+            with resume.resumable(target, key) as (theirs, fd):
+                assert theirs != mine and os.fstat(fd).st_size == 0
+
+        assert in_child(work) == 0
+        assert os.path.exists(mine)
+
+
+def test_what_a_killed_process_left_is_gone_on_with_by_one(tmp_path):
+    target, key = str(tmp_path / "a.state"), resume.key_of("content")
+
+    def killed() -> None:
+        with resume.resumable(target, key) as (_, fd):
+            os.write(fd, b"begun")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(killed) == -signal.SIGKILL
+    with resume.resumable(target, key) as (part, fd):
+        assert part == resume.part_for(target, key) and os.pread(fd, 9, 0) == b"begun"
+        assert len(list(tmp_path.rglob("*.part"))) == 1
 
 
 @pytest.mark.parametrize("kind", [Agent, Plain])
@@ -217,6 +253,18 @@ def test_failures_of_this_system_are_errors_of_ours(tmp_path):
     with pytest.raises(PoolUnreachable, match=r"a\.state"):
         store.publish(str(source), str(target), away)
     assert not target.exists()
+
+
+def test_a_look_from_here_that_can_not_be_kept_is_an_error_of_ours(tmp_path):
+    """A host without blake3, and a record without any digest of that host's kind."""
+    path, known = tmp_path / "vm1" / "a.state", tmp_path / "seen"
+    put(path, NEW)
+    os.utime(path, (0, 0))
+    known.mkdir()
+    here = LocalStore(POLICY, qemu.rename_backing, seen_dir=str(known))
+    store = RemoteStore(remote_store(POLICY, "plain").session, here)
+    with read_only(known), pytest.raises(PoolUnreachable, match=f"{known} can't be used"):
+        store.info(str(path))
 
 
 @pytest.mark.parametrize("kind", ["python", "rsync", "plain"])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from avocado_pool_plugin.core.copy import allocated
 from avocado_pool_plugin.core.errors import FileChanging, HostUnreachable, PoolSilent, SpaceMissing
-from avocado_pool_plugin.ssh.bulk import Basis
 from avocado_pool_plugin.ssh.channel import Channel
+from avocado_pool_plugin.ssh.content import Basis
 from avocado_pool_plugin.ssh.login import Connection
 from avocado_pool_plugin.ssh.rsync import Rsync
 from avocado_pool_plugin.ssh.rsync_run import run
@@ -32,7 +32,7 @@ from tests.functional.ssh.test_plain import (
     same,
     spotted,
 )
-from tests.support.agents import MIB, download, noise, program, upload
+from tests.support.agents import MIB, download, made, noise, program, upload
 from tests.support.mounts import mounted
 from tests.support.needs import need_programs
 from tests.support.shells import ODD
@@ -263,6 +263,19 @@ def test_holes_do_not_travel_here(lab, tmp_path, where):
     assert allocated(str(target)) <= MIB
     assert sum(told) == 96 * MIB
     assert sorted(os.listdir(tmp_path)) == ["new", "target"]
+
+
+def test_what_a_killed_process_received_goes_when_it_is_old(lab, tmp_path):
+    new = tmp_path / "new"
+    made(new, 96 * MIB, {0: noise(4096)})
+    for name, hours in (("old", 30), ("young", 20)):
+        left = tmp_path / f".rsync-{name}" / ".x.part.AbCdEf"
+        left.parent.mkdir()
+        left.write_bytes(b"begun")
+        for path in (left, left.parent):
+            os.utime(path, (time.time() - hours * 3600,) * 2)
+    check_received(download(lab, new, tmp_path / "target"), new, tmp_path / "target")
+    assert sorted(os.listdir(tmp_path)) == [".rsync-young", "new", "target"]
 
 
 def test_a_target_without_a_name(lab, tmp_path, versions):

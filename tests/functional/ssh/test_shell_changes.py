@@ -23,7 +23,7 @@ from avocado_pool_plugin.core.errors import (
     PoolUnreachable,
     SpaceMissing,
 )
-from avocado_pool_plugin.ssh import talk
+from avocado_pool_plugin.ssh import survey, talk
 from avocado_pool_plugin.ssh.shell import Shell
 from tests.support.mounts import fill, mounted, read_only
 from tests.support.places import digest_of, local_store, ours, put, settle
@@ -272,6 +272,36 @@ def test_what_is_in_the_trash_for_long_goes(shell, tmp_path):
     assert not left & set(old) and left >= set(new) and len(left) == len(new) + 2
 
 
+def test_a_clock_that_is_ahead_takes_nothing_from_the_trash(shell, tmp_path, monkeypatch):
+    path = put_at(tmp_path / "x.state", b"old")
+    directory = Path(durable.make_like_parent(layout.trash_dir(str(path))))
+    now = int(time.time())
+    old, young = directory / f"{now - 8 * 86400}-a", directory / f"{now - 6 * 86400}-a"
+    for one in (old, young):
+        one.touch()
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400.0)
+    commit(shell, path, b"new")
+    assert young.exists() and not old.exists()
+
+
+def test_what_others_threw_away_long_ago_keeps_nobody_from_removing_his_own(tmp_path):
+    """In a directory like /tmp each may remove his own files only."""
+    for above in (tmp_path, *tmp_path.parents[:3]):
+        os.chmod(above, os.stat(above).st_mode | 0o555)
+    path = tmp_path / "pool" / "x.state"
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    durable.make_meta(str(path))
+    directory = Path(durable.make_like_parent(layout.trash_dir(str(path))))
+    old = directory / f"{int(time.time()) - 8 * 86400}-a"
+    old.touch()
+    with far(as_nobody("dash")) as one:
+        path.touch()
+        os.chown(path, 65534, 65534)
+        assert one.remove(str(path), trash.name_of(str(path))) is True
+    assert old.exists() and len(kept(path)) == 1
+
+
 def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(tmp_path):
     """What only a power cut would show."""
     path = put_at(tmp_path / "vm" / "x.state", b"old")
@@ -332,6 +362,19 @@ def test_a_removed_link_leaves_what_it_led_to(shell, tmp_path):
         assert shell.remove(str(link), "1-x") is True
         assert os.listdir(link.parent) == []
     check(path, b"content")
+
+
+def test_a_name_that_was_taken_just_now_is_not_taken_again(tmp_path):
+    """Where there are no hard links, and mv finds the name of somebody else."""
+    programs, old, new = tmp_path / "bin", tmp_path / "old", tmp_path / "new"
+    programs.mkdir()
+    for name, line in {"ln": "exit 1", "mv": f'echo other >{new}; exec /bin/mv "$@"'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    old.write_text("mine")
+    with far(["env", f"PATH={programs}:{os.environ['PATH']}", "dash"]) as one:
+        assert survey.move_new(one, str(old), str(new), fsync=False) is False
+    assert (old.read_text(), new.read_text()) == ("mine", "other\n")
 
 
 def test_small_files_are_replaced_as_a_whole(shell, tmp_path):
@@ -624,9 +667,10 @@ def holders_of(session: int, path: str) -> set[str]:
     found = set()
     for pid, name in processes_of(session):
         opened = []
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                opened.append(os.readlink(fd))
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    opened.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
         if path in opened:
             found.add(name if name != "dash" or pid == session else f"child of {name}")
     return found

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from avocado_pool_plugin.core.errors import PoolError, StateMissing
+from avocado_pool_plugin import qemu
+from avocado_pool_plugin.core.errors import ChainBroken, PoolError, StateMissing
 from avocado_pool_plugin.states import moves
 from tests.support.states import OWN, contents, doing, get, made, other, put, show
 from tests.support.vms import Lab, backing, holds, sound, tool, write
@@ -16,6 +17,10 @@ def golden(lab, image_format="qcow2", pattern=7, name="golden"):
     tool("qemu-img", "create", "-q", "-f", image_format, path, "16M")
     tool("qemu-io", "-f", image_format, "-c", f"write -P {pattern} 0 64k", path)
     return path
+
+
+def write_raw(path, pattern):
+    tool("qemu-io", "-f", "raw", "-c", f"write -P {pattern} 0 64k", path)
 
 
 def overlay(lab, base, image_format="qcow2"):
@@ -103,6 +108,38 @@ def test_a_base_that_is_not_there(lab):
     base.unlink()
     with pytest.raises(StateMissing, match="golden"):
         put(lab, "a")
+
+
+@pytest.mark.parametrize("bottom", ["top", "middle", "image"])
+def test_bases_that_stand_on_themselves(lab, bottom):
+    """Refused before any of them is read, and without a wait for a lock of our own."""
+    middle, top = golden(lab, name="middle"), golden(lab, name="top")
+    overlay(lab, top)
+    on = {"top": top, "middle": middle, "image": lab.image()}
+    for path, below in ((top, middle), (middle, on[bottom])):
+        tool("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-b", below, "-F", "qcow2", path)
+    before = contents(lab.root)
+    with pytest.raises(ChainBroken, match=f"stands on itself: .*{on[bottom]}"):
+        put(lab, "a")
+    assert contents(lab.root) == before
+
+
+def test_a_raw_base_that_is_written_to_while_it_is_read(lab, monkeypatch):
+    base = golden(lab, "raw")
+    overlay(lab, base, "raw")
+    convert = qemu.convert
+
+    def late(*args):
+        write_raw(base, 9)
+        convert(*args)
+
+    monkeypatch.setattr(qemu, "convert", late)
+    with pytest.raises(ChainBroken, match="written to while it was read"):
+        put(lab, "a")
+    assert bases(lab) == []
+    monkeypatch.undo()
+    put(lab, "a")
+    assert holds(lab.image(), 9)
 
 
 def test_an_image_on_a_state_of_another_cache(lab):

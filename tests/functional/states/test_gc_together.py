@@ -114,6 +114,7 @@ def all_true(cache: Path) -> None:
             chain.verify(str(home), name, POLICY)
 
 
+@pytest.mark.stress
 def test_getters_with_a_pool_find_all_they_need_while_a_cache_is_emptied(tmp_path):
     lab, over, vms = Lab(tmp_path), tmp_path / "over", ("vm1", "vm2", "vm3")
     for vm in vms:
@@ -139,6 +140,7 @@ def test_getters_with_a_pool_find_all_they_need_while_a_cache_is_emptied(tmp_pat
     all_true(lab.cache)
 
 
+@pytest.mark.stress
 def test_getters_without_a_pool_keep_what_they_pinned_and_make_the_rest_anew(tmp_path):
     lab, over = Lab(tmp_path), tmp_path / "over"
     for number in range(GETTERS):
@@ -181,6 +183,7 @@ def test_getters_without_a_pool_keep_what_they_pinned_and_make_the_rest_anew(tmp
     all_true(lab.cache)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("kind", [HERE, "plain"])
 def test_a_pool_is_emptied_while_others_fetch_from_it_and_publish_to_it(tmp_path, kind):
     with servers_stopped():

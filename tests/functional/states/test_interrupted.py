@@ -6,8 +6,10 @@ import os
 import pytest
 
 from avocado_pool_plugin import qemu
-from avocado_pool_plugin.core.errors import StateMissing, ToolFailed
-from avocado_pool_plugin.states import intents, setup
+from avocado_pool_plugin.core import process
+from avocado_pool_plugin.core.errors import PoolUnreachable, StateMissing, ToolFailed
+from avocado_pool_plugin.states import setup
+from avocado_pool_plugin.states.recover import recover_states
 from tests.support.processes import in_child
 from tests.support.states import OWN, get, made, put, show
 from tests.support.vms import holds, write
@@ -20,7 +22,7 @@ def cut(lab, state, machine=None):
 
     def child():
         if machine:
-            intents._machine = lambda: machine
+            process.machine = lambda: machine
         real = os.rename
 
         def rename(source, target):
@@ -53,6 +55,22 @@ def test_a_cut_set_is_no_missing_image(lab):
     params = lab.params(set_state_images="root", set_mode="rf", image_size="16M", **OWN)
     setup.set_states(params)
     assert holds(lab.image(), 77, "2M"), "no blank image was made"
+
+
+def test_a_cut_set_that_cannot_be_completed_yet(lab):
+    """Something else is where the directory of the images was, such as an unmounted file system."""
+    made(lab, "a", **OWN)
+    write(lab.image(), 77, "2M")
+    cut(lab, "b")
+    away = lab.images.rename(lab.root / "away")
+    lab.images.touch()
+    with pytest.raises(PoolUnreachable, match=r"image1.*mounted"):
+        get(lab, "a", **OWN)
+    assert recover_states(lab.params(**OWN)) == []
+    lab.images.unlink()
+    away.rename(lab.images)
+    assert len(recover_states(lab.params(**OWN))) == 1
+    assert holds(lab.image(), 77, "2M")
 
 
 def test_a_moved_image_that_somebody_removed_is_said_once(lab):

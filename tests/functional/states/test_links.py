@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from avocado_pool_plugin.core.errors import LinkRefused, PoolError
+from avocado_pool_plugin.core.errors import LinkRefused, PoolError, StateNeeded
 from avocado_pool_plugin.states.pool import QCOW2ImageTransfer, TransferOps
 from tests.support.states import OWN, doing, get, leftovers, made, other, put, show, stamp, unset
 from tests.support.vms import backing, holds, sound, tool, write
@@ -124,6 +124,25 @@ def test_a_link_to_another_pool(linked):
     get(worker, "c", **where)
     assert os.path.realpath(worker.state("c")) == str(worker.shared("c"))
     assert holds(worker.image(), 30, "2M")
+
+
+def test_a_link_that_a_local_state_stands_on_stays(linked):
+    """The state would be left on another parent than it was made on."""
+    where, worker = linked
+    old = worker.root / "old"
+    shutil.copytree(worker.pool, old)
+    get(worker, "b", shared_pool=f":{old};")
+    write(worker.image(), 9, "4M")
+    put(worker, "mine", **OWN)
+    again = other(worker, "again")
+    get(again, "a")
+    write(again.image(), 30, "2M")
+    put(again, "b", set_cascade="yes")
+    with pytest.raises(StateNeeded, match=r"mine\.qcow2"):
+        get(worker, "b", **where)
+    assert os.path.realpath(worker.state("b")) == str(old / "vm1" / "image1" / "b.qcow2")
+    get(worker, "mine", **OWN)
+    assert holds(worker.image(), 9, "4M") and holds(worker.image(), 2, "1M")
 
 
 def test_a_symlink_is_not_sent(linked):

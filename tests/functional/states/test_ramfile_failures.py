@@ -177,9 +177,7 @@ def test_the_note_says_what_to_do_before_anything_is_undone(lab, second, monkeyp
     seen = []
 
     def notes():
-        return [
-            note.reached for note in map(saving._load, intents.noted(str(ram(lab, "x").parent)))
-        ]
+        return [note["reached"] for note in intents.noted(str(ram(lab, "x").parent))]
 
     real = Live.take_off
     monkeypatch.setattr(Live, "take_off", lambda *args: (seen.append(notes()), real(*args)))

@@ -95,6 +95,32 @@ def test_before_a_test_avocado_vt_starts_it(lab, bare, told):
     assert is_(bare, 1)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_vm_that_avocado_vt_does_not_start(lab, bare, told, there):
+    put(lab, bare, "s")
+    bare.stop()
+    get(lab, bare, "s", start_later="yes")
+    (one,) = restoring.waiting()
+    os.close(one.fd)
+    with pytest.raises(VmNotRunning, match=r"vm1.*'s'.*start_vm = yes"):
+        restoring.resume(bare if there else None, one)
+
+
+def test_a_qemu_that_ends_instead_of_going_on(lab, bare, told, monkeypatch):
+    put(lab, bare, "s")
+    bare.stop()
+    get(lab, bare, "s", start_later="yes")
+    (one,) = restoring.waiting()
+    bare.create(migration_mode="fd", migration_fd=one.fd)
+    os.close(one.fd)
+    resume = bare.resume
+    monkeypatch.setattr(
+        bare, "resume", lambda: (bare.process.kill(), bare.process.wait(), resume())
+    )
+    with pytest.raises(VmStateRefused, match=r"'s'.*unharmed"):
+        restoring.resume(bare, one)
+
+
 def test_a_get_that_boots_forgets_one_that_resumes(lab, bare, told):
     put(lab, bare, "s")
     bare.stop()

@@ -171,6 +171,20 @@ def test_with_cascade_it_is_replaced(lab, twin, far):
     assert is_(far.vm, 3)
 
 
+def test_a_link_that_leads_nowhere_any_more_is_removed(lab, twin, far):
+    link = {"shared_pool": f":{lab.pool};"}
+    other_pool = lab.root / "other"
+    put(lab, twin, "s", **TWO, shared_pool=f":{lab.pool} :{other_pool}")
+    get(far, far.vm, "s", **TWO, **link)
+    far.vm.stop()
+    for image in ("image1", "image2"):
+        far.image(image=image).unlink()
+    unset(lab, twin, "s", **TWO)
+    assert ram(far, "s").is_symlink() and not ram(far, "s").exists()
+    unset(far, far.vm, "s", **TWO, shared_pool=str(other_pool))
+    assert not ram(far, "s").is_symlink() and not (other_pool / "vm1" / "s.state").exists()
+
+
 def test_a_pool_to_be_linked(lab, twin, far):
     be(twin, 1)
     put(lab, twin, "s", **TWO)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.core import knowledge, layout, records
+from avocado_pool_plugin.core import knowledge, layout, process, records
 from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.core.recipe import Recipe
@@ -18,7 +18,7 @@ from avocado_pool_plugin.graph.plan import Found
 from avocado_pool_plugin.graph.read import node_of
 from avocado_pool_plugin.graph.recipe import note
 from avocado_pool_plugin.graph.why import why
-from avocado_pool_plugin.states import intents, setup
+from avocado_pool_plugin.states import setup
 from tests.support.images import edit
 from tests.support.images import image as make_qcow2
 from tests.support.processes import in_child
@@ -143,7 +143,7 @@ def cut(lab: Lab, params: Mapping[str, str]) -> None:
     """Run a test in a process that is gone as soon as the image was moved away."""
 
     def child():
-        intents._machine = lambda: "another boot"
+        process.machine = lambda: "another boot"
         real = os.rename
 
         def rename(source, target):

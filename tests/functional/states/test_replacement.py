@@ -1,13 +1,17 @@
 """States that others stand on: kept, unless the content is the same or a cascade is asked for."""
 
+import copy
 import subprocess
 import time
 
 import pytest
 
-from avocado_pool_plugin.core.errors import ImageInUse, StateNeeded
+from avocado_pool_plugin.core.errors import ChainBroken, ImageInUse, StateNeeded
+from avocado_pool_plugin.states import keeping
+from avocado_pool_plugin.states.imagecache import ImageCache
 from tests.support.images import edit, held_open
 from tests.support.needs import need_programs
+from tests.support.places import put_image
 from tests.support.states import OWN, doing, get, made, other, put, show, stamp, trash, unset
 from tests.support.vms import Lab, backing, holds, sound, write
 
@@ -269,3 +273,78 @@ def test_equal_in_the_cache_but_not_in_the_pool(lab, caplog):
     assert holds(lone.shared("a"), 1)
     sound(lone.shared("b"))
     assert backing(lone.image()) == "", "the image is as it was"
+
+
+# -- by others, meanwhile ------------------------------------------------------------------------
+
+
+def neighbour(lab):
+    """A worker with working images of its own and the same cache."""
+    found = copy.copy(lab)
+    found.images = lab.root / "images2"
+    found.images.mkdir()
+    return found
+
+
+def test_an_image_does_not_pass_for_one_of_the_next_state_of_that_name(lab):
+    """Its own was removed, and who was on that stays known."""
+    made(lab, "a", **OWN)
+    write(lab.image(), 9, "2M")
+    second = neighbour(lab)
+    unset(second, "a", **OWN)
+    made(second, "a", first=PATTERN, **OWN)
+    with pytest.raises(ChainBroken, match="another version"):
+        put(lab, "b", **OWN)
+    assert show(lab, **OWN) == ["a"]
+
+
+def test_who_was_on_a_removed_state_is_forgotten_when_it_is_on_another(lab):
+    made(lab, "a", **OWN)
+    unset(neighbour(lab), "a", **OWN)
+    assert list((lab.state("a").parent / ".pool").glob("*.users/*"))
+    lab.image().unlink()
+    made(lab, "a", **OWN)
+    unset(lab, "a", **OWN)
+    assert not list((lab.state("a").parent / ".pool").glob("*.users"))
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_state_is_not_taken_for_made_on_what_replaced_its_parent_meanwhile(
+    lab, monkeypatch, moved
+):
+    made(lab, "a", **OWN)
+    write(lab.image(), 9, "2M")
+    others = neighbour(lab)
+    write(others.make_image(), PATTERN)
+    plain = keeping.needed_by
+
+    def replacing(*args):
+        found = plain(*args)
+        put_image(others.image(), lab.state("a"))
+        return found
+
+    monkeypatch.setattr(keeping, "needed_by", replacing)
+    if not moved:
+        monkeypatch.setattr(ImageCache, "can_move", lambda *_: False)
+    put(lab, "b", **OWN)
+    with pytest.raises(ChainBroken, match="another 'a'"):
+        get(lab, "b", **OWN)
+
+
+def test_a_copy_that_goes_while_it_is_compared_is_none(lab, monkeypatch):
+    """As when somebody makes room in the pool."""
+    made(lab, "a", "b")
+    plain = keeping._copies
+
+    def going(*args):
+        found = plain(*args)
+        lab.shared("a").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(keeping, "_copies", going)
+    get(lab, "a", **OWN)
+    lab.image().unlink()
+    lab.make_image()
+    write(lab.image(), 1)
+    put(lab, "a")
+    assert holds(lab.shared("a"), 1)

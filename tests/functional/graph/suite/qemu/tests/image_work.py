@@ -3,20 +3,25 @@
 import subprocess
 import time
 
+#: Seconds that a test waits for others.
+PATIENCE = 60
+
 
 def run(test, params, env):
     """
     Look for the marks of earlier tests in the images, and leave own ones.
 
     :param params: ``marks_wanted``, ``marks_unwanted``, ``marks_written``: numbers, each stands for
-        64 KiB of an image; ``pause``: seconds to wait; ``fails = yes``; ``journal``: a file that
-        gets a line at the beginning and one at the end
+        64 KiB of an image; ``pause``: seconds to wait; ``company``: how many tests called work must
+        have begun before one goes on; ``fails = yes``; ``journal``: a file that gets a line at the
+        beginning and one at the end
     """
     note(params, "begins")
     for name in params.objects("vms"):
         for image in params.object_params(name).objects("images"):
             work(test, params, params.object_params(name).object_params(image))
     time.sleep(float(params.get("pause", "0")))
+    wait_for_company(params, int(params.get("company", "0")))
     if params.get("fails") == "yes":
         test.fail("told to")
     note(params, "ends")
@@ -37,6 +42,17 @@ def work(test, params, own):
     for mark in own.objects("marks_written"):
         if not io("write", path, mark):
             test.fail(f"mark {mark} can't be written to {path}")
+
+
+def wait_for_company(params, wanted):
+    """Wait until so many tests called work have begun; not forever."""
+    deadline = time.monotonic() + PATIENCE
+    while wanted and time.monotonic() < deadline:
+        with open(params["journal"]) as file:
+            begun = [line for line in file if "work." in line and line.endswith(" begins\n")]
+        if len(begun) >= wanted:
+            return
+        time.sleep(0.05)
 
 
 def io(what, path, mark):

@@ -1,0 +1,28 @@
+"""What is thrown away stays whole for a while, and never keeps anybody from working."""
+
+from pathlib import Path
+
+import pytest
+
+from avocado_pool_plugin.core import layout, records, trash
+from tests.support.places import put
+
+
+@pytest.mark.parametrize("letter", ["n", "ä"])
+def test_a_file_with_the_longest_name_keeps_its_record(pool, letter):
+    path = pool.ram(letter * (200 // len(letter.encode())))
+    info = put(path, b"content")
+    thrown = Path(trash.throw(str(path)))
+    assert thrown.read_bytes() == b"content"
+    record = records.decode(Path(f"{thrown}.json").read_bytes())
+    assert record and record.info == info
+
+
+@pytest.mark.parametrize("name", ["1-directory", "²-something"])
+def test_what_is_no_file_of_ours_does_no_harm(pool, name):
+    path = pool.ram("s")
+    put(path, b"content")
+    odd = Path(layout.trash_dir(str(path))) / name
+    odd.mkdir(parents=True)
+    assert Path(trash.throw(str(path))).read_bytes() == b"content"
+    assert odd.is_dir()
