@@ -24,7 +24,15 @@ setup(
     ],
     extras_require={
         # Avocado 113 imports pkg_resources, which later setuptools lack
-        "test": ["setuptools<81", "hypothesis", "mypy", "pytest>=8", "pytest-timeout", "ruff"],
+        "test": [
+            "setuptools<81",
+            "hypothesis",
+            "mypy",
+            "pytest>=8",
+            "pytest-timeout",
+            "pytest-xdist>=3.6",
+            "ruff",
+        ],
     },
     entry_points={
         "avocado.plugins.init": ["pool = avocado_pool_plugin.plugins.init:PoolInit"],

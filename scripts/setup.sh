@@ -31,6 +31,11 @@ needed=(
     ssh:openssh-client
     sshd:openssh-server
     rsync:rsync
+    gcc:gcc
+    nbdkit:nbdkit
+    nbdfuse:libnbd-bin
+    sshfs:sshfs
+    fusermount3:fuse3
     python3:python3
 )
 
@@ -70,6 +75,11 @@ find_missing() {
             missing_packages+=("${pair##*:}")
         fi
     done
+    # a plugin, no program
+    if ! nbdkit --dump-plugin python >/dev/null 2>&1; then
+        missing_programs+=("nbdkit python")
+        missing_packages+=(nbdkit-plugin-python)
+    fi
     # Debian packs these two modules separately from python3
     if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         missing_programs+=("python3 -m venv")

@@ -82,3 +82,8 @@ def locks_on_and_off(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Run a test with working locks and once more with all of them stubbed."""
     if request.param == "no locks":
         monkeypatch.setattr(locks, "skip", lambda: True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Virtual machines come first: a worker that began with one at the end would be waited for."""
+    items.sort(key=lambda item: "/functional/guests/" not in str(item.path))

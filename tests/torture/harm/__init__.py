@@ -1,0 +1,1 @@
+"""Damage to the files of pools and caches, and what comes of it."""

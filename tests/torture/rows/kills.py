@@ -1,0 +1,58 @@
+"""Killed at each write-side call: with all that it started, before the call takes effect."""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tests.torture.faults import KILL, faults, memory, sorts
+from tests.torture.row import Row, Wish
+from tests.torture.scenes import SCENES
+from tests.torture.sweep import Sweep
+
+_RIGHT = (
+    "each visible state whole and true to its digest, the old one or the new one; the working "
+    "image sound and with all that was written; the next try heals"
+)
+#: Points of each scene in a short run.
+_SHORT = 4
+
+
+def rows(wish: Wish) -> Iterator[Row]:
+    """Sweep all scenes."""
+    yield from swept(wish, "killed at each call", _RIGHT, KILL)
+
+
+def swept(wish: Wish, what: str, right: str, *hows: str) -> Iterator[Row]:
+    """
+    Hurt all scenes at each of their calls, as many at a time as there are cores.
+
+    :param what: happens to them, for the table
+    :param right: what has to be right
+    :param hows: in which ways, see :meth:`Faults.run`
+    """
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as pool:
+        found = []
+        for scene in SCENES:
+            row = Row(f"{scene.name}, {what}", right)
+            found.append(pool.submit(_sweep, wish, scene.name, row, hows))
+        for each in found:
+            yield each.result()
+
+
+def _sweep(wish: Wish, name: str, row: Row, hows: tuple[str, ...]) -> Row:
+    scene = next(scene for scene in SCENES if scene.name == name)
+    # where fsync costs nothing
+    with tempfile.TemporaryDirectory(dir=memory()) as directory:
+        sweep = Sweep(scene, faults(), Path(directory))
+        points = [(at, how) for how in hows for at in sweep.points(how)]
+        for at, how in wish.sample(points, _SHORT * len(hows), name):
+            wish.progress(f"{name}: {how} at call {at} of {len(sweep.calls)}")
+            with row.trying(f"{name}, {how} at call {at} ({sweep.calls[at - 1]})"):
+                outcome = sweep.hurt(at, how)
+                row.count(sorts(outcome))
+                assert outcome.status in (0, -9) or outcome.ours, outcome.said
+                sweep.check()
+    return row
