@@ -95,12 +95,11 @@ class Guests:
         self.forget()
         self._run("leave", "ours", ["set"])
 
-    def measure(self, work: str, fresh: bool, *ways: str, runs: int = 0) -> "Measured":
+    def measure(self, work: str, fresh: bool, *ways: str) -> "Measured":
         """
         Have a work done in several ways in turn; see suite/guests/subtests.cfg.
 
         :param fresh: whether there is no state before each run
-        :param runs: counted ones, if not as many as usual
         """
         told: dict[str, list[Figures]] = {way: [] for way in ways}
 
@@ -112,7 +111,7 @@ class Guests:
 
             return Contender(run, self.forget if fresh else self.renew)
 
-        alternate({way: contender(way) for way in ways}, runs or self.runs)
+        alternate({way: contender(way) for way in ways}, self.runs)
         # the first of each does not count
         return Measured({way: figures[1:] for way, figures in told.items()})
 

@@ -1,24 +1,14 @@
-#!/usr/bin/env python3
-"""
-The local speed of states beside what people would use instead; ``make bench``.
-
-Each row times all its contenders in turn, in this very run. Nothing passes or fails here; with
-``--check`` the exit status is 1 if a ratio is far off (three times its aim).
-"""
+"""The local speed of states beside what people would use instead."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.environment import PEER
 from benchmarks.lab import Peer, disk
 from benchmarks.measure import drop_caches
-from benchmarks.program import Options, main
+from benchmarks.program import Options, Program
 from benchmarks.rows import around, commands, copies, locks, many, sets, warm
 from benchmarks.rows.bench import Bench
+from benchmarks.table import starting
 
 GROUPS = {
     "warm": warm.rows,
@@ -29,10 +19,6 @@ GROUPS = {
     "locks": locks.rows,
     "commands": commands.rows,
 }
-NOTES = (
-    f"peer: {PEER.replace('==', ' ')}",
-    "ext4 and XFS (reflink) on loop devices with direct I/O, on one disk",
-)
 
 
 @contextlib.contextmanager
@@ -47,5 +33,8 @@ def place(options: Options) -> Iterator[Bench]:
         yield Bench(ext4, xfs, peer, options.runs)
 
 
-if __name__ == "__main__":
-    sys.exit(main(__doc__.strip().splitlines()[0], "local", GROUPS, place, NOTES))
+def _notes() -> tuple[str, ...]:
+    return (starting(), "ext4 and XFS (reflink) on loop devices with direct I/O, on one disk")
+
+
+PROGRAM = Program(GROUPS, place, _notes)

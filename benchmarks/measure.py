@@ -76,25 +76,29 @@ class Contender:
     before: Callable[[], object] = lambda: None
 
 
-def alternate(contenders: dict[str, Contender], runs: int) -> dict[str, Samples]:
+def alternate(
+    contenders: dict[str, Contender], runs: int, *, uncounted: int = 1
+) -> dict[str, Samples]:
     """
     Run contenders in turn, once without counting and then ``runs`` times.
 
     The machine's speed drifts; in turns it drifts for all of them alike. Each turn begins with
     another contender, so that none always comes after the same one.
 
+    :param uncounted: turns before those that count: 0 for what takes so long that what the first
+        one finds nowhere in memory yet makes no difference
     :return: what each needed, in the order given
     """
     found = {name: Samples() for name in contenders}
     order = list(contenders.items())
-    for turn in range(runs + 1):
+    for turn in range(uncounted + runs):
         first = turn % len(order)
         for name, contender in order[first:] + order[:first]:
             contender.before()
             read, started, begun = bytes_read(), _started, time.perf_counter()
             own = contender.run()
             seconds = time.perf_counter() - begun if own is None else own
-            if turn:
+            if turn >= uncounted:
                 found[name].seconds.append(seconds)
                 found[name].read.append(bytes_read() - read)
                 found[name].started.append(_started - started)
@@ -157,6 +161,14 @@ def drop_caches() -> None:
     os.sync()
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
         file.write("1")
+
+
+def sync(*paths: Path) -> None:
+    """Wait until files, or the names in directories, are on the disk."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
 
 
 def blocks(path: Path) -> int:

@@ -57,6 +57,22 @@ def fetch(lab):
     QCOW2ImageTransfer.get(params_for(lab))
 
 
+def publish(lab):
+    """Bring a chain to the pool."""
+    from avocado_i2n.states.pool import QCOW2ImageTransfer
+
+    QCOW2ImageTransfer.set(params_for(lab))
+
+
+def save(lab):
+    """Save the working image as a state in the cache."""
+    from avocado_i2n.states.qcow2 import QCOW2ExtBackend
+
+    params = params_for(lab)
+    params["pool_scope"] = "own"
+    QCOW2ExtBackend.set(params)
+
+
 def compare(lab):
     """Compare a chain between cache and pool."""
     from avocado_i2n.states.pool import QCOW2ImageTransfer
@@ -79,4 +95,4 @@ def load(lab):
 
 
 if __name__ == "__main__":
-    answer({work.__name__: work for work in (get, fetch, compare, hold, load)})
+    answer({work.__name__: work for work in (get, fetch, publish, save, compare, hold, load)})

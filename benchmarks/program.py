@@ -1,85 +1,94 @@
-"""What the benchmark programs have in common: options, groups of rows, the table of each."""
+"""
+What the benchmark programs have in common, and how one of them is run.
+
+Each runs in a process of its own, so that none has what another imported or left in memory:
+``python -m benchmarks.program NAME FILE`` leaves its table in FILE. It is what ``python -m
+benchmarks`` starts for all of them.
+"""
 
 import argparse
+import importlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from benchmarks.lab import BUILD
-from benchmarks.table import Row, machine, to_rst, write_document
+from benchmarks.table import Row, Table
 
-#: What the rows of a program share.
-Place = TypeVar("Place")
+#: Programs in the order of their tables: modules of this package with a ``PROGRAM``.
+NAMES = ("local", "graph", "vm", "remote", "upkeep")
 
 
 @dataclass(frozen=True)
 class Options:
     """
-    What a program was asked for.
+    What a program is asked for.
 
-    :param check: few runs, fail on ratios far off, write no table
     :param runs: counted runs of each contender
-    :param only: the one group to run, empty for all
     :param build: directory for disks and other scratch files
     """
 
-    check: bool
     runs: int
-    only: str
     build: Path
 
 
-def _options(about: str, groups: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--check", action="store_true", help="few runs, fail on ratios far off")
-    parser.add_argument("--runs", type=int, default=5, help="counted runs of each contender")
-    parser.add_argument("--only", choices=groups, default="", help="one group, printed only")
-    parser.add_argument(
-        "--build", type=Path, default=BUILD, metavar="DIR", help="where disks and scratch files are"
-    )
-    found = parser.parse_args()
-    runs = min(found.runs, 3) if found.check else found.runs
-    return Options(found.check, runs, found.only, found.build.absolute())
-
-
-def main(
-    about: str,
-    name: str,
-    groups: Mapping[str, Callable[[Place], Iterator[Row]]],
-    place: Callable[[Options], AbstractContextManager[Place]],
-    notes: Sequence[str],
-) -> int:
+@dataclass(frozen=True)
+class Program:
     """
-    Run the groups of a program and write or judge its table.
+    A table of rows that share a place.
 
-    :param about: one sentence for the help
-    :param name: of the table in docs/benchmarks.rst
     :param groups: each yields its rows
     :param place: gives what the rows share
     :param notes: how the figures are found, besides the machine
-    :return: exit status
     """
-    options = _options(about, list(groups))
-    # modules of ours are compiled once, as those of an installed package are
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    table: list[Row] = []
-    with place(options) as shared:
-        for group, rows in groups.items():
-            if options.only in ("", group):
-                for row in rows(shared):
-                    table.append(row)
-                    print(row, flush=True)
-    if options.check:
-        far = [row.work for row in table if row.far_off]
-        print(f"far off: {', '.join(far)}" if far else "no ratio is far off")
-        return 1 if far else 0
-    about_figures = [*machine(), *notes]
-    if options.only:
-        print(*about_figures, sep="\n")
-        return 0
-    write_document(name, to_rst(table, about_figures))
-    print(f"the table is in docs/benchmarks.rst; scratch: {os.path.relpath(options.build)}")
-    return 0
+
+    groups: Mapping[str, Callable[[Any], Iterator[Row]]]
+    place: Callable[[Options], AbstractContextManager[Any]]
+    notes: Callable[[], tuple[str, ...]]
+
+    def measure(self, options: Options, only: str = "") -> Table:
+        """
+        Run the groups, and tell each row on standard error as soon as it is there.
+
+        :param only: the one group to run, empty for all
+        """
+        if only and only not in self.groups:
+            sys.exit(f"benchmark: no group {only!r}; there are {', '.join(self.groups)}")
+        # modules of ours are compiled once, as those of an installed package are
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        rows = []
+        begun = time.monotonic()
+        with self.place(options) as shared:
+            for group, work in self.groups.items():
+                for row in work(shared) if only in ("", group) else ():
+                    now = time.monotonic()
+                    print(f"  [{now - begun:3.0f} s, {group}] {row}", file=sys.stderr, flush=True)
+                    rows.append(row)
+                    begun = now
+        return Table(self.notes(), tuple(rows))
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Run one benchmark program.")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("table", type=Path, help="where its table goes, as JSON")
+    parser.add_argument("--group", default="", help="the one group of rows to run")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--build", type=Path, default=BUILD)
+    asked = parser.parse_args()
+    # disks, servers and a user of the machine must not outlive us
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    program: Program = importlib.import_module(f"benchmarks.{asked.name}").PROGRAM
+    table = program.measure(Options(asked.runs, asked.build.absolute()), asked.group)
+    asked.table.write_text(json.dumps(table.to_json()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,15 +1,17 @@
-"""Rows of figures, and the tables of them in docs/benchmarks.rst."""
+"""Rows of figures, tables of them, and the machine that they are from."""
 
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from benchmarks.lab import CHAIN, CHECKOUT, MIB, tool
+from benchmarks.environment import PEER
+from benchmarks.lab import CHAIN, MIB, tool
 from benchmarks.measure import GIB, Samples, bytes_read, ratio
 
 #: How far off a ratio may be in a quick check.
@@ -27,6 +29,8 @@ class Row:
     :param other: what the other contender needs, if there is one
     :param note: further figures
     :param far_off: whether a quick check has to fail
+    :param found: what was measured, by contender; ``ours`` is us
+    :param short: what the work is called in the plot, empty if it is not drawn
     """
 
     work: str
@@ -35,10 +39,43 @@ class Row:
     other: str
     note: str
     far_off: bool = False
+    found: Mapping[str, Samples] = field(default_factory=dict)
+    short: str = ""
 
     def __str__(self) -> str:
         cells = (self.ours, self.other, self.note)
         return f"{self.work}: {' | '.join(filter(None, cells))} | aim {self.aim}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it in JSON's terms."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Row":
+        """Return what became of it."""
+        found = {name: Samples(**samples) for name, samples in told["found"].items()}
+        return cls(**{**told, "found": found})
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    What a program found.
+
+    :param notes: sentences on how
+    """
+
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it in JSON's terms."""
+        return {"notes": list(self.notes), "rows": [row.to_json() for row in self.rows]}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Table":
+        """Return what became of it."""
+        return cls(tuple(told["notes"]), tuple(map(Row.from_json, told["rows"])))
 
 
 def effort(samples: Samples) -> str:
@@ -56,25 +93,28 @@ def versus(
     *,
     note: str = "",
     elsewhere: bool = False,
+    short: str = "",
 ) -> Row:
     """
     Return the row for two contenders, the first of which is ours.
 
+    :param found: of these, and of any further ones, which the note should tell of
     :param limit: what the ratio of ours to the other should not exceed
     :param note: further figures
     :param elsewhere: the work is done in processes that are there before and after, what they
         read is not known
     """
-    (_, ours), (name, other) = found.items()
+    (_, ours), (name, other), *_ = found.items()
     times = ratio(ours, other)
     parts = [f"{times:.2f} x {name}", "" if elsewhere else effort(ours), note]
     told = "; ".join(filter(None, parts))
-    return Row(work, aim, str(ours), f"{name} {other}", told, times > limit * SLACK)
+    far_off = times > limit * SLACK
+    return Row(work, aim, str(ours), f"{name} {other}", told, far_off, found, short)
 
 
 def alone(work: str, aim: str, ours: Samples) -> Row:
     """Return the row for something without a counterpart."""
-    return Row(work, aim, str(ours), "", effort(ours))
+    return Row(work, aim, str(ours), "", effort(ours), found={"ours": ours})
 
 
 def machine() -> list[str]:
@@ -82,18 +122,38 @@ def machine() -> list[str]:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         cpu = next((line for line in file if line.startswith("model name")), ":unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    before = bytes_read()
-    qemu = subprocess.run(["qemu-img", "--version"], capture_output=True, text=True, check=True)
-    starting = (bytes_read() - before) / MIB
+    qemu = _told("qemu-img", "--version")
     return [
         f"{cpu.partition(':')[2].strip()}, {os.cpu_count()} cores, {memory:.0f} GiB",
-        f"Linux {platform.release()}, Python {platform.python_version()}, "
-        f"{qemu.stdout.splitlines()[0]}",
+        f"Linux {platform.release()}, Python {platform.python_version()}, {qemu}",
         ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
-        f"starting qemu-img reads {starting:.2f} MiB (its libraries), and making an overlay on "
-        f"{len(CHAIN)} images without any content {_blank_overlay() / MIB:.2f} MiB (with their "
-        f"tables); counted in the rows that start it",
     ]
+
+
+def others() -> str:
+    """Describe what we are compared with."""
+    cp = _told("cp", "--version")
+    rsync = " ".join(_told("rsync", "--version").split()[:3]).replace("  ", " ")
+    ssh = _told("ssh", "-V").partition(",")[0]
+    return f"beside {PEER.replace('==', ' ')}; {cp}; {rsync}; scp of {ssh}"
+
+
+def _told(*command: str) -> str:
+    """Return the first line that a program prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return (done.stdout or done.stderr).splitlines()[0].strip()
+
+
+def starting() -> str:
+    """Return the note on what is read where qemu-img is started."""
+    before = bytes_read()
+    _told("qemu-img", "--version")
+    started = (bytes_read() - before) / MIB
+    return (
+        f"starting qemu-img reads {started:.2f} MiB (its libraries), and making an overlay on "
+        f"{len(CHAIN)} images without any content {_blank_overlay() / MIB:.2f} MiB (with their "
+        f"tables); counted in the rows that start it"
+    )
 
 
 def _blank_overlay() -> int:
@@ -105,32 +165,3 @@ def _blank_overlay() -> int:
             before, base, image = bytes_read(), image, image.with_name(f"{number}.qcow2")
             tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, image)
         return bytes_read() - before
-
-
-def to_rst(table: Sequence[Row], about: Sequence[str]) -> str:
-    """
-    Return a table as a part of docs/benchmarks.rst.
-
-    :param about: sentences on how its figures were found
-    """
-    head = ("work", "aim", "ours: median (min - max)", "beside", "more")
-    lines = [*(f"* {line}" for line in about), ""]
-    lines += [".. list-table::", "   :header-rows: 1", ""]
-    for cells in [head, *((r.work, r.aim, r.ours, r.other, r.note) for r in table)]:
-        lines += [
-            f"   {'* -' if n == 0 else '  -'} {cell}".rstrip() for n, cell in enumerate(cells)
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def write_document(name: str, text: str) -> None:
-    """
-    Put a text between its two marks in docs/benchmarks.rst.
-
-    :param name: of the program whose marks they are: ``.. table <name> begins`` and ``ends``
-    """
-    path = CHECKOUT / "docs" / "benchmarks.rst"
-    whole = path.read_text(encoding="utf-8")
-    start, end = f".. table {name} begins\n", f".. table {name} ends\n"
-    before, after = whole.split(start)[0], whole.split(end)[1]
-    path.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")

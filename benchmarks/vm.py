@@ -1,30 +1,22 @@
-#!/usr/bin/env python3
-"""
-States of running vms beside what Avocado-VT and avocado-i2n do, with real guests; ``make bench``.
-
-Nothing passes or fails here; with ``--check`` the exit status is 1 if a figure is far off (three
-times its aim).
-"""
+"""States of running vms beside what Avocado-VT and avocado-i2n do, with real guests."""
 
 import contextlib
 import statistics
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.environment import PEER
 from benchmarks.guests import Guests, Measured, kvm_works
 from benchmarks.lab import MIB
-from benchmarks.measure import ratio, show
-from benchmarks.program import Options, main
+from benchmarks.measure import Samples, ratio, show
+from benchmarks.program import Options, Program
 from benchmarks.table import SLACK, Row, versus
 
 #: How much longer a guest may be paused than writing its RAM takes, in seconds.
 _PAUSE_AIM = 0.5
 #: How large a RAM file may be beside the memory in use.
 _SIZE_AIM = 1.1
+#: Counted runs at most: each takes some ten seconds, and they differ little.
+_RUNS = 3
 _RESTORE, _PEER = "restore_from_file", "avocado-i2n"
 
 
@@ -35,15 +27,24 @@ def get_rows(guests: Guests) -> Iterator[Row]:
     found = guests.measure("before", False, *ways)
     once = found.samples("virttest_once")
     note = f"not started before (start_vm = no) {once}, {ratio(found.samples('ours'), once):.2f} x"
-    yield _get_row("vm state got before a test, to a shell", found, note)
+    work = "vm state got before a test, to a shell"
+    yield _get_row(work, "vm state got before a test", found, note)
     found = guests.measure("midway", False, "ours", "virttest", "i2n")
-    yield _get_row("vm state got by a test, its vm runs, to a shell", found)
+    work = "vm state got by a test, its vm runs, to a shell"
+    yield _get_row(work, "vm state got by a test", found)
 
 
-def _get_row(work: str, found: Measured, *more: str) -> Row:
+def _get_row(work: str, short: str, found: Measured, *more: str) -> Row:
     beside = {"ours": found.samples("ours"), _RESTORE: found.samples("virttest")}
     note = "; ".join([*more, _peer(found)])
-    return versus(work, f"<= 0.8 x {_RESTORE}", beside, 0.8, note=note, elsewhere=True)
+    row = versus(work, f"<= 0.8 x {_RESTORE}", beside, 0.8, note=note, elsewhere=True)
+    return replace(row, found=_drawn(found), short=short)
+
+
+def _drawn(found: Measured) -> dict[str, Samples]:
+    """Return what the plot shows, by whose way it is."""
+    ways = {"ours": "ours", "Avocado-VT": "virttest", _PEER: "i2n"}
+    return {name: found.samples(way) for name, way in ways.items()}
 
 
 def _peer(found: Measured) -> str:
@@ -56,7 +57,8 @@ def set_rows(guests: Guests) -> Iterator[Row]:
     small = guests.measure("save", True, "ours", "virttest", "i2n")
     beside = {"ours": small.samples("ours"), "save_to_file": small.samples("virttest")}
     work = "set of a vm state, until the guest goes on and all is saved"
-    yield versus(work, "none", beside, 1, note=_peer(small), elsewhere=True)
+    row = versus(work, "none", beside, 1, note=_peer(small), elsewhere=True)
+    yield replace(row, found=_drawn(small), short="vm state set")
     others = (f"{name} {show(small.samples(way, 'paused').median)}"
               for name, way in (("save_to_file", "virttest"), (_PEER, "i2n")))  # fmt: skip
     guest = "192 MiB, idle"
@@ -66,7 +68,7 @@ def set_rows(guests: Guests) -> Iterator[Row]:
 
 def large_rows(guests: Guests) -> Iterator[Row]:
     """Yield the rows for a guest with more in its memory."""
-    found = guests.measure("save_large", True, "ours", runs=min(guests.runs, 3))
+    found = guests.measure("save_large", True, "ours")
     guest = "1 GiB, 300 MiB of random data in a tmpfs"
     yield _pause_row(guest, found)
     yield _size_row(guest, found)
@@ -86,6 +88,7 @@ def _pause_row(guest: str, found: Measured, *others: str) -> Row:
         f"dd {written}",
         "; ".join(parts),
         more > _PAUSE_AIM * SLACK,
+        {"ours": paused, "dd": written},
     )
 
 
@@ -113,7 +116,7 @@ GROUPS = {
 @contextlib.contextmanager
 def place(options: Options) -> Iterator[Guests]:
     """Give a suite with guests."""
-    guests = Guests.below(options.build / "vm", options.runs)
+    guests = Guests.below(options.build / "vm", min(options.runs, _RUNS))
     try:
         yield guests
     finally:
@@ -121,11 +124,7 @@ def place(options: Options) -> Iterator[Guests]:
 
 
 def _notes() -> tuple[str, ...]:
-    return (
-        f"peer: {PEER.replace('==', ' ')}, its own code, run by its own control file as hook",
-        f"guests run with {'KVM' if kvm_works() else 'TCG, without KVM'}",
-    )
+    return (f"guests run with {'KVM' if kvm_works() else 'TCG, without KVM'}",)
 
 
-if __name__ == "__main__":
-    sys.exit(main(__doc__.strip().splitlines()[0], "vm", GROUPS, place, _notes()))
+PROGRAM = Program(GROUPS, place, _notes)

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.far.place import LABEL
 from benchmarks.lab import MIB, Lab, tool
-from benchmarks.measure import Samples
+from benchmarks.measure import Samples, sync
 from tests.support.sshd import ADDRESS, Sshd
 
 KIB = 1 << 10
@@ -172,10 +172,7 @@ class Copy:
         begin = time.perf_counter()
         tool(*self.command)
         self._seconds.append(time.perf_counter() - begin)
-        for path in [*self.target.iterdir(), self.target]:
-            fd = os.open(path, os.O_RDONLY)
-            os.fsync(fd)
-            os.close(fd)
+        sync(*self.target.iterdir(), self.target)
         return time.perf_counter() - begin
 
     @property

@@ -63,6 +63,7 @@ def _by_key(far: Far) -> Row:
         f"ssh host true {plain}",
         f"{ratio(ours, plain):.2f} x ssh host true",
         ours.median > SLACK * (1.2 * plain.median + 0.1),
+        {"ours": ours, "ssh": plain},
     )
 
 
@@ -79,4 +80,6 @@ def _by_password(far: Far) -> Row:
         f"avocado-i2n {other}",
         f"{ratio(ours, other):.2f} x avocado-i2n; both by aexpect",
         ours.median > SLACK * seconds_aim,
+        {"ours": ours, "avocado-i2n": other},
+        "first login, by password",
     )

@@ -1,8 +1,6 @@
 """Hosts to work with: real sshds on loopback, each with other programs for its sessions."""
 
 import contextlib
-import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +71,6 @@ def place(options: Options) -> Iterator[Far]:
     """Give a fresh file system, hosts, and the peer at work; end all sessions afterwards."""
     from avocado_pool_plugin.ssh import session
 
-    # a user of the machine and servers must not outlive us
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         ext4 = stack.enter_context(disk("ext4", 20, options.build))
         xfs = stack.enter_context(disk("xfs", 5, options.build))

@@ -80,6 +80,8 @@ def _sparse_row(far: Far, done: str, work: Callable[[], None], source: Path, tar
         f"rsync --sparse {found['rsync']}",
         f"with a live session {found['live']}; {blocks(target) // KIB} KiB on the disk",
         ours.median > SLACK * seconds_aim,
+        found,
+        f"2 GiB of holes {done} by ssh",
     )
 
 
@@ -137,4 +139,6 @@ def _slow_row(  # noqa: PLR0917
         f"scp {other}",
         f"{times:.2f} x scp; with a live session {found['live']}",
         times > SLACK * limit,
+        found,
+        f"5 small states {done}, 50 ms away",
     )

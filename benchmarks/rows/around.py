@@ -82,6 +82,7 @@ def _job(bench: Bench, lab: Lab) -> Row:
         f"--pool-off {off}",
         f"{show(more)} more; the test alone {show(inside)} more",
         inside > _AIM * SLACK,
+        found,
     )
 
 
