@@ -8,6 +8,10 @@ META = ".pool"
 PART = ".part"
 #: Ending of those that a later attempt may go on with.
 RESUME = f".resume{PART}"
+#: Endings of what lies beside a state, for :func:`subject`.
+LOCK, USED, USERS = ".lock", ".used", ".users"
+#: Directories of ours in that one.
+TRASH, QUARANTINE, INTENTS = "trash", "quarantine", "intents"
 
 
 def meta_dir(path: str) -> str:
@@ -17,6 +21,14 @@ def meta_dir(path: str) -> str:
 
 def _beside(path: str, ending: str) -> str:
     return os.path.join(meta_dir(path), os.path.basename(path) + ending)
+
+
+def subject(path: str, ending: str) -> str:
+    """Return the file that something of ours lies beside, empty if that has not this ending."""
+    meta, name = os.path.split(path)
+    if os.path.basename(meta) != META or not name.endswith(ending):
+        return ""
+    return os.path.join(os.path.dirname(meta), name.removesuffix(ending))
 
 
 def record_path(path: str) -> str:
@@ -41,17 +53,17 @@ def leaves_path(path: str) -> str:
 
 def lock_path(path: str) -> str:
     """Return the lock of a file."""
-    return _beside(path, ".lock")
+    return _beside(path, LOCK)
 
 
 def users_dir(path: str) -> str:
     """Return the directory of working overlays that stand on a state."""
-    return _beside(path, ".users")
+    return _beside(path, USERS)
 
 
 def used_path(path: str) -> str:
     """Return the empty file whose time says when a state was used last."""
-    return _beside(path, ".used")
+    return _beside(path, USED)
 
 
 def part_path(path: str, token: str) -> str:
@@ -71,7 +83,7 @@ def unfinished_path(path: str) -> str:
 
 def intents_dir(directory: str) -> str:
     """Return the directory of intents for one image's directory of states."""
-    return os.path.join(directory, META, "intents")
+    return os.path.join(directory, META, INTENTS)
 
 
 def pins_dir(root: str) -> str:
@@ -91,12 +103,12 @@ def durations_path(root: str) -> str:
 
 def trash_dir(path: str) -> str:
     """Return where a removed file goes first."""
-    return os.path.join(meta_dir(path), "trash")
+    return os.path.join(meta_dir(path), TRASH)
 
 
 def quarantine_dir(path: str) -> str:
     """Return where a damaged file goes that nothing could repair."""
-    return os.path.join(meta_dir(path), "quarantine")
+    return os.path.join(meta_dir(path), QUARANTINE)
 
 
 def is_ours(name: str) -> bool:

@@ -77,9 +77,18 @@ class State:
             return os.path.join(self.object_id, self.name + VM_SUFFIX)
         return os.path.join(self.object_id, self.image, self.name + IMAGE_SUFFIX)
 
+    @property
+    def owner(self) -> str:
+        """Whose it is: ``OBJECT_ID`` for one of a vm, ``OBJECT_ID/IMAGE`` for one of an image."""
+        return self.object_id if self.image is None else f"{self.object_id}/{self.image}"
+
+    @property
+    def title(self) -> str:
+        """What users call it, and commands take."""
+        return f"{self.owner}/{self.name}"
+
     def __str__(self) -> str:
-        owner = self.object_id if self.image is None else f"{self.object_id}/{self.image}"
-        return f"{self.name!r} of {owner}"
+        return f"{self.name!r} of {self.owner}"
 
 
 def state_name(file_name: str, suffix: str = IMAGE_SUFFIX) -> str | None:

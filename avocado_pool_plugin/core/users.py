@@ -22,6 +22,8 @@ from avocado_pool_plugin.core.records import read_small
 
 LOG = logging.getLogger("avocado." + __name__)
 
+#: So often a note is written whose directory others remove meanwhile.
+_ATTEMPTS = 10
 #: Stands for a file that is not there, or an overlay that was never seen empty.
 _NOTHING = (0, 0, 0)
 #: A symlink of another host can't be looked at. It counts for so many seconds after it was noted,
@@ -140,13 +142,15 @@ def _write(state: str, user: User) -> None:
     durable.make_meta(state, fsync=False)
     entry = _entry(state, user.path, user.host if user.link else "")
     data = json.dumps(asdict(user)).encode()
-    durable.make_like_parent(os.path.dirname(entry), fsync=False)
-    try:
-        durable.write_whole(entry, data, fsync=False)
-    except FileNotFoundError:
-        # whoever removed the state just now took the directory along
+    for attempt in range(_ATTEMPTS):
         durable.make_like_parent(os.path.dirname(entry), fsync=False)
-        durable.write_whole(entry, data, fsync=False)
+        try:
+            durable.write_whole(entry, data, fsync=False)
+            return
+        except FileNotFoundError:
+            # whoever removed the state just now took the directory along
+            if attempt + 1 == _ATTEMPTS:
+                raise
 
 
 def unregister(state: str, overlay: str) -> None:

@@ -108,8 +108,7 @@ def _tests(steps: Iterable[Step], words: Mapping[str, str]) -> Iterator[str]:
 
 def _ellipses(states: Mapping[State, str]) -> Iterator[str]:
     for number, (state, origin) in enumerate(states.items()):
-        owner = state.object_id if state.image is None else f"{state.object_id}/{state.image}"
-        label = (state.name, owner)
+        label = (state.name, state.owner)
         yield _shape(f"s{number}", "ellipse", label, _STATES[origin], f"{state}, {origin}")
 
 

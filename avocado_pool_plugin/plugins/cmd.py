@@ -1,6 +1,7 @@
 """The command ``avocado pool``; its sub-commands are in the package ``commands``."""
 
 import functools
+import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from avocado_pool_plugin.plugins.commands import COMMANDS
 from avocado_pool_plugin.plugins.commands.command import FAILED, MISUSED, Command
 from avocado_pool_plugin.plugins.connections import close_connections
 from avocado_pool_plugin.plugins.options import check_files, check_values
+from avocado_pool_plugin.plugins.text import accept_all_names, end_output
 
 _COMMANDS = {command.name: command for command in COMMANDS}
 
@@ -55,16 +57,22 @@ class Pool(CLICmd):
             8: interrupted (as of all commands of Avocado)
         """
         command = _COMMANDS[config["pool_subcommand"]]
+        accept_all_names()
         try:
             if command.checked:
                 check_files()
                 check_values(config)
-            return command.run(config)
+            status = command.run(config)
+            sys.stdout.flush()
+            return status
         except (NameRefused, LocationRefused, SettingRefused) as error:
             LOG_UI.error("%s", error)
             return MISUSED
         except PoolError as error:
             LOG_UI.error("%s", error)
+            return FAILED
+        except BrokenPipeError:
+            end_output()  # as of '| head', which has enough
             return FAILED
         except KeyboardInterrupt:
             LOG_UI.error("interrupted; what is in place is whole, run the command again")

@@ -67,6 +67,19 @@ def is_terminal(stream: Any) -> bool:
     return hasattr(stream, "isatty") and bool(stream.isatty())
 
 
+def accept_all_names() -> None:
+    """Have names printed that are no text where output is, with escapes for what is not."""
+    if getattr(sys.stdout, "errors", "") == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def end_output() -> None:
+    """Let what is still to be printed go nowhere, as nobody reads it any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def print_json(value: Any) -> None:
     """Print what programs read."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -258,17 +258,6 @@ class LocalSite:
             return durable.clock(meta) / 1e9
         return time.time()
 
-    def free(self) -> int:
-        """See :class:`Site`."""
-        directory = self.root
-        while not os.path.isdir(directory):
-            directory = os.path.dirname(directory)
-        try:
-            found = os.statvfs(directory)
-        except OSError as error:
-            raise unreachable(directory, error) from error
-        return found.f_bavail * found.f_frsize
-
     @property
     def hands(self) -> LocalHands:
         """See :class:`Site`."""

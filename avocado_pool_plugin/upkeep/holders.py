@@ -28,7 +28,6 @@ _HOLDER = re.compile(
 )
 #: File systems on which a host does not see the locks of others.
 _NETWORK = re.compile(r"nfs4?|cifs|smb3|9p|ceph|lustre|afs|ocfs2|gfs2|fuse\.\S+|virtiofs")
-_ENDING = ".lock"
 _ABOUT = ("/proc/sys/kernel/hostname", "/proc/self/mountinfo")
 
 
@@ -155,16 +154,8 @@ def registered(site: Site, notes: Iterable[Entry]) -> dict[str, list[User]]:
 def _state_of(path: str) -> str:
     """Return the state that a note of an overlay is about, empty if it is no such note."""
     directory, name = os.path.split(path)
-    state = _locked(directory, ".users")
+    state = layout.subject(directory, layout.USERS)
     return state if name.endswith(".json") else ""
-
-
-def _locked(path: str, ending: str) -> str:
-    """Return the file that something of ours with an ending lies beside, empty if it is no such."""
-    meta, name = os.path.split(path)
-    if os.path.basename(meta) != layout.META or not name.endswith(ending):
-        return ""
-    return os.path.join(os.path.dirname(meta), name.removesuffix(ending))
 
 
 def look(site: Site) -> Holders:
@@ -177,13 +168,13 @@ def _locks(site: Site, notes: list[Entry]) -> list[Lock]:
     table = held_locks(site)
     known = table or []
     taken = {lock.inode for lock in known}
-    files = [entry for entry in notes if _locked(entry.path, _ENDING)]
-    others = [entry for entry in notes if entry not in files and entry.stamp]
-    others += [entry for entry in site.hands.others() if entry.path.endswith(_ENDING)]
+    files = [entry for entry in notes if layout.subject(entry.path, layout.LOCK)]
+    others = [entry for entry in notes if not layout.subject(entry.path, layout.LOCK)]
+    others += [entry for entry in site.hands.others() if entry.path.endswith(layout.LOCK)]
     # of files that are no locks, such as parts that are written to, only held ones count
     files += [entry for entry in others if entry.stamp and entry.stamp.inode in taken]
     host = _Host(site, table is not None)
-    texts = site.read(entry.path for entry in files if entry.path.endswith(_ENDING))
+    texts = site.read(entry.path for entry in files if entry.path.endswith(layout.LOCK))
     found = []
     for entry in sorted(files, key=lambda entry: entry.path):
         told = texts.get(entry.path, b"").decode("utf-8", "replace").strip()
@@ -211,7 +202,7 @@ class _Host:
 
         :param pids: of those who hold it, as the kernel knows them
         """
-        path = _locked(entry.path, _ENDING) or entry.path.removesuffix(_ENDING)
+        path = layout.subject(entry.path, layout.LOCK) or entry.path.removesuffix(layout.LOCK)
         match = _HOLDER.match(told)
         if not pids:
             if match is None or not self._may_be_held(entry, match):

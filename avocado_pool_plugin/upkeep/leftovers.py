@@ -18,7 +18,7 @@ from avocado_pool_plugin.upkeep.site import Entry, Site
 #: How names end: what is random in them, and the kind; hosts count up behind the random part.
 _TEMPORARY = re.compile(r"([0-9a-f]{16})[0-9]*(?:\.resume)?\.(?:part|tmp)$")
 #: Directories of ours that hold no temporary file of an operation on states.
-_OTHERS = frozenset({"trash", "quarantine"})
+_OTHERS = frozenset({layout.TRASH, layout.QUARANTINE})
 
 
 def leftovers(site: Site, notes: Iterable[Entry], now: float) -> list[Entry]:
@@ -75,4 +75,4 @@ def _told(site: Site) -> str:
 
 def _is_intent(path: str) -> bool:
     """Tell whether a file is a note; one that was not written to its end tells of nothing."""
-    return os.path.basename(os.path.dirname(path)) == "intents" and path.endswith(".json")
+    return os.path.basename(os.path.dirname(path)) == layout.INTENTS and path.endswith(".json")

@@ -31,8 +31,9 @@ def present(site: Site, state: State, images: bool = False) -> list[Item]:
 
     :param images: with those of a vm state, the image states of its name
     """
-    below = "/".join(part for part in (state.object_id, state.image) if part is not None)
-    named = [item for item in site.items(below) if item.state and item.state.name == state.name]
+    named = [
+        item for item in site.items(state.owner) if item.state and item.state.name == state.name
+    ]
     own = [item for item in named if item.state == state]
     others = [item for item in named if item not in own]
     return [*own, *others] if own and images and state.image is None else own
@@ -81,9 +82,7 @@ def _needed(site: Site, path: str, tops: list[str]) -> str:
 
 def _name(site: Site, path: str) -> str:
     state = state_at(site.root, path)
-    if state is None:
-        return os.path.basename(path)
-    return "/".join(part for part in (state.object_id, state.image, state.name) if part is not None)
+    return state.title if state else os.path.basename(path)
 
 
 def _items(site: Site, path: str) -> dict[str, Item]:

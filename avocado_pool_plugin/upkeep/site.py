@@ -82,8 +82,7 @@ class Item:
         if self.state is None:
             above, name = os.path.split(self.path)
             return os.path.join(os.path.basename(above), name)
-        owner = (self.state.object_id, self.state.image, self.state.name)
-        return "/".join(part for part in owner if part is not None)
+        return self.state.title
 
     @property
     def made(self) -> float:
@@ -196,9 +195,6 @@ class Site(Protocol):
 
     def clock(self) -> float:
         """Return what time its file system stamps on changes now, in seconds since 1970."""
-
-    def free(self) -> int:
-        """Return how many bytes are free on its file system for its users."""
 
     @property
     def hands(self) -> "Hands":

@@ -12,11 +12,6 @@ from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.upkeep.site import Entry, Item, Site
 
-#: How the names of notes end.
-_USED, _LOCK = (
-    path("x").removeprefix(f"{layout.META}/x") for path in (layout.used_path, layout.lock_path)
-)
-
 
 @dataclass(frozen=True)
 class Stock:
@@ -198,17 +193,20 @@ def take(site: Site, cache: bool = False, below: str = "") -> Stock:
     :raises PoolUnreachable: it can't be looked at
     """
     items = site.items(below, known=True)
-    used, locks = {}, {}
-    for note in site.notes(below):
-        if note.path.endswith(_USED) and note.stamp is not None:
-            used[_noted(note.path, _USED)] = note.stamp.mtime_ns / 1e9
-        elif note.path.endswith(_LOCK):
-            locks[note.path] = note
+    notes = site.notes(below)
+    locks = {note.path: note for note in notes if note.path.endswith(layout.LOCK)}
     place = site.place
-    return Stock(str(place), site.root, tuple(items), cache, place.label, used, locks)
+    return Stock(str(place), site.root, tuple(items), cache, place.label, last_uses(notes), locks)
 
 
-def _noted(path: str, ending: str) -> str:
-    """Return the file that a note lies beside."""
-    meta, name = os.path.split(path.removesuffix(ending))
-    return os.path.join(os.path.dirname(meta), name)
+def last_uses(notes: Iterable[Entry]) -> dict[str, float]:
+    """
+    Return when states were used last, in seconds since 1970, by path, as far as that was noted.
+
+    :param notes: of ``Site.notes``
+    """
+    return {
+        state: note.stamp.mtime_ns / 1e9
+        for note in notes
+        if note.stamp and (state := layout.subject(note.path, layout.USED))
+    }

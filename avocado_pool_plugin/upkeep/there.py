@@ -214,10 +214,6 @@ class FarSite:
 
         return self._ask("asking for the clock of", self.root, ask)
 
-    def free(self) -> int:
-        """See :class:`Site`."""
-        return self._ask("looking at", self.root, lambda shell: shell.space(self.root)[1])
-
     @property
     def hands(self) -> FarHands:
         """See :class:`Site`."""

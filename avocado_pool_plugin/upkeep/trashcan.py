@@ -14,7 +14,6 @@ from avocado_pool_plugin.upkeep.site import Entry, Item, Site
 
 #: When it was thrown away, what tells it from all others, the name that it had.
 _NAME = re.compile(r"(\d{1,12})-([0-9a-f]{16})-(.+)", re.DOTALL)
-_TRASH, _QUARANTINE = "trash", "quarantine"
 #: What the name of a record in the trash has behind that of its file.
 RECORD = ".json"
 
@@ -91,7 +90,7 @@ def _place(path: str) -> str:
     """Return in which of our directories a thrown file or its record is, empty for none."""
     directory, name = os.path.split(path)
     above, place = os.path.split(directory)
-    right = place in (_TRASH, _QUARANTINE) and os.path.basename(above) == layout.META
+    right = place in (layout.TRASH, layout.QUARANTINE) and os.path.basename(above) == layout.META
     return place if right and _NAME.fullmatch(name) else ""
 
 
@@ -120,7 +119,7 @@ def _thrown(root: str, entry: Entry, texts: Mapping[str, bytes]) -> Thrown:
         float(thrown_at),
         token,
         _record(entry, texts),
-        _place(entry.path) == _QUARANTINE,
+        _place(entry.path) == layout.QUARANTINE,
     )
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from avocado_pool_plugin.core import knowledge
 from avocado_pool_plugin.plugins import cmd
+from tests.support.commands import do, section
 from tests.support.images import chain
 from tests.support.places import POLICY, Dir, put_image
 from tests.support.remote import KINDS, server
-from tests.support.sshd import ADDRESS
 
 #: Kinds of places; the last ones are pools on hosts of each kind.
 PLACES = ("cache", "local", "link", *KINDS)
@@ -50,17 +50,14 @@ class Keeper:
         self.capsys.readouterr()
         options = {"swarm_pool": str(self.cache), "shared_pool": " ".join(self.shared)}
         if self.kind in KINDS:
-            known = f"Host lab\nHostName {ADDRESS}\nPort {server(self.kind).port}\nUser root\n"
-            options["ssh_config"] = str(server(self.kind).client_config("keepers", known))
-        config = {f"pool.{option}": value for option, value in options.items()}
-        found = {"pool_subcommand": name, "pool_at": [self.at], **config, **more}
+            options["ssh_config"] = server(self.kind).lab("keepers")
         with (
             self.caplog.at_level(logging.INFO, logger="avocado.app"),
             pytest.MonkeyPatch.context() as patch,
         ):
             # what a program closes at its end is used by the next one here
             patch.setattr(cmd, "close_connections", lambda: None)
-            status = cmd.Pool().run(found)
+            status = do(name, {"pool_at": [self.at], **section(options), **more})
         told = [r.getMessage() for r in self.caplog.records if r.name == "avocado.app"]
         return status, "\n".join([self.capsys.readouterr().out, *told]).strip()
 

@@ -6,12 +6,15 @@ import os
 import subprocess
 import time
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from tests.support.needs import need_programs, need_root
 
 #: Addresses for tests of networks: four for each process; others than examples/lab's.
 _NETWORK = IPv4Address("198.19.0.0")
 _CLONE_NEWNET = 0x40000000
+#: Names of namespaces, which end in the id of the process that made one.
+_PREFIX = "pool-torture-"
 
 
 class Namespace:
@@ -24,12 +27,13 @@ class Namespace:
     def __init__(self) -> None:
         need_root()
         need_programs("ip", "ss")
-        self.name = f"pool-torture-{os.getpid()}"
+        self.name = f"{_PREFIX}{os.getpid()}"
         self._link = f"poolt{os.getpid()}"
         first = _NETWORK + os.getpid() % 2**14 * 4
         self.here, self._there = str(first + 1), str(first + 2)
 
     def __enter__(self) -> "Namespace":
+        _remove_orphans()
         try:
             _run("ip", "netns", "add", self.name)
             self._make_link()
@@ -73,6 +77,13 @@ class Namespace:
         """End all connections over the link, as a router or a firewall does."""
         with contextlib.suppress(OSError):
             _run("ss", "-K", "-t", "src", self.here)
+
+
+def _remove_orphans() -> None:
+    """Remove what killed processes left; a link goes with its namespace."""
+    for path in Path("/run/netns").glob(f"{_PREFIX}*"):
+        if not Path("/proc", path.name.removeprefix(_PREFIX)).exists():
+            subprocess.run(["ip", "netns", "del", path.name], capture_output=True, check=False)
 
 
 def _run(*command: str) -> None:

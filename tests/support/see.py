@@ -12,11 +12,10 @@ from avocado_pool_plugin.core.passport import Mark, Passport
 from avocado_pool_plugin.core.place import new_info, place
 from avocado_pool_plugin.core.recipe import Recipe
 from avocado_pool_plugin.core.records import FileInfo
-from avocado_pool_plugin.plugins import cmd
+from tests.support.commands import do
 from tests.support.images import image, write
 from tests.support.places import POLICY, digest_of, put_image
 from tests.support.remote import KINDS, server
-from tests.support.sshd import ADDRESS
 
 #: Kinds of places.
 CACHE, LOCAL, LINK = "cache", "local", "link"
@@ -36,16 +35,13 @@ def options(kind: str, root: Path, nowhere: Path) -> dict[str, str]:
         return {"pool.swarm_pool": str(root), "pool.shared_pool": ""}
     found = {"pool.swarm_pool": str(nowhere), "pool.shared_pool": location(kind, root)}
     if kind in KINDS:
-        sshd = server(kind)
-        known = f"Host lab\nHostName {ADDRESS}\nPort {sshd.port}\nUser root\n"
-        found["pool.ssh_config"] = str(sshd.client_config("see", known))
+        found["pool.ssh_config"] = server(kind).lab("see")
     return found
 
 
 def run(name: str, given: dict[str, str], **words: Any) -> int:
-    """Do a sub-command: what the program does after it read its arguments."""
-    more = {f"pool_{key}": value for key, value in words.items()}
-    return cmd.Pool().run({"pool_subcommand": name, **given, **more})
+    """Do a sub-command at what is given by :func:`options`."""
+    return do(name, {**given, **{f"pool_{key}": value for key, value in words.items()}})
 
 
 def told(capsys: Any) -> Any:

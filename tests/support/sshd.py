@@ -136,6 +136,16 @@ class Sshd:
         path.write_text("\n".join([text, "Host *", *lines, ""]))
         return path
 
+    def lab(self, name: str, more: str = "") -> str:
+        """
+        Write a configuration file for ssh that knows this server as host ``lab``.
+
+        :param name: of the file
+        :param more: other hosts that it knows
+        """
+        known = f"Host lab\nHostName {ADDRESS}\nPort {self.port}\nUser root\n"
+        return str(self.client_config(name, known + more))
+
     def introduce(self, key: Path | None = None) -> str:
         """Add its host key, or another one instead, to the known hosts; return the line."""
         public = (key or self.host_key).with_suffix(".pub").read_text().split()

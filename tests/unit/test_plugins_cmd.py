@@ -196,6 +196,6 @@ def test_an_interrupted_command_says_so(monkeypatch, caplog):
 
 def test_avocado_s_paginator_is_no_terminal(cache, monkeypatch):
     written = []
-    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=written.append))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=written.append, flush=list))
     assert run("list", str(cache)) == 0
     assert "install" in "".join(written)

@@ -14,6 +14,7 @@ from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.gc.plan import LEFTOVER, STATE, TRASH, Plan, plan
 from avocado_pool_plugin.upkeep.gc.stock import GRACE
 from avocado_pool_plugin.upkeep.site import Entry, Item
+from avocado_pool_plugin.upkeep.stock import last_uses
 from avocado_pool_plugin.upkeep.trashcan import contents
 
 ROOT, NOW, HOUR = "/c", 1_000_000_000.0, 3600.0
@@ -245,7 +246,7 @@ def places(draw: st.DrawFn) -> Facts:
 def needed(known: Facts) -> set[str]:
     """Return all that must stay, by a second way of finding out."""
     files = {item.path: item for item in known.items}
-    last = known.used()
+    last = last_uses(known.notes)
     found = {
         item.path
         for item in known.items

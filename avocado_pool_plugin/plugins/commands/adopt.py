@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
-from avocado_pool_plugin.core.errors import PoolError
+from avocado_pool_plugin.core.errors import FileCorrupt
 from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.cli import SSH, add_arguments
 from avocado_pool_plugin.plugins.commands.command import (
@@ -146,7 +146,7 @@ class _Done:
     def _tell(self, outcome: "Outcome") -> None:
         if outcome.problem is not None:
             hint = ""
-            if isinstance(outcome.problem, PoolError) and _corrupt(outcome.problem):
+            if isinstance(outcome.problem, FileCorrupt):
                 hint = "; to record what is there now as it is, give --force"
             LOG_UI.error("%s is left: %s%s", outcome.step.title, outcome.problem, hint)
         elif outcome.note:
@@ -201,12 +201,6 @@ class _Done:
                 for lock in self.plan.locks
             ],
         }
-
-
-def _corrupt(problem: PoolError) -> bool:
-    from avocado_pool_plugin.core.errors import FileCorrupt
-
-    return isinstance(problem, FileCorrupt)
 
 
 def _files(number: int, what: str = "file") -> str:

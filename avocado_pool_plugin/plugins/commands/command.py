@@ -62,6 +62,17 @@ def add_state(parser: Any) -> None:
     )
 
 
+def add_object(parser: Any) -> None:
+    """Add ``OBJECT``, the part of caches and pools that a command is about."""
+    parser.add_argument(
+        "pool_object",
+        metavar="OBJECT",
+        nargs="?",
+        default="",
+        help="OBJECT_ID for a vm and its images, OBJECT_ID/IMAGE for one image (default: all)",
+    )
+
+
 class ToUser(logging.Handler):
     """Shows users what is logged for tests and jobs."""
 
@@ -99,11 +110,6 @@ def read_state(text: str) -> State:
     return State(parts[0], parts[1] if len(parts) == 3 else None, parts[-1])
 
 
-def show_state(state: State) -> str:
-    """Return a state as :func:`read_state` reads it."""
-    return "/".join(part for part in (state.object_id, state.image, state.name) if part is not None)
-
-
 def named(state: State | None, title: str = "") -> dict[str, str | None]:
     """
     Return what objects for programs say of which state it is; the same in all commands.
@@ -114,7 +120,7 @@ def named(state: State | None, title: str = "") -> dict[str, str | None]:
     if state is None:
         return {"title": title, "object": None, "image": None, "state": None}
     return {
-        "title": show_state(state),
+        "title": state.title,
         "object": state.object_id,
         "image": state.image,
         "state": state.name,

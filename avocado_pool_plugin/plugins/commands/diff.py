@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from avocado.core.output import LOG_UI
 
-from avocado_pool_plugin.core.errors import LocationRefused, SettingRefused
+from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.params import cache_dir, shared_pools
 from avocado_pool_plugin.params.options import job_params
@@ -20,8 +20,7 @@ from avocado_pool_plugin.plugins.commands.command import (
     named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.places import each, require_directory
-from avocado_pool_plugin.plugins.commands.tree import look_at
+from avocado_pool_plugin.plugins.commands.places import each, location, look_at, require_directory
 from avocado_pool_plugin.plugins.text import print_json, print_table
 
 if TYPE_CHECKING:
@@ -103,10 +102,7 @@ def _place(word: str, params: Mapping[str, str]) -> Location:
                 "set shared_pool in section [pool] of avocado.conf"
             )
         return pools[0]
-    try:
-        return Location.from_setting(word)
-    except LocationRefused as error:
-        raise LocationRefused(f"{error}, or one of {_CACHE}, {_POOL}") from error
+    return location(word, _CACHE, _POOL)
 
 
 def _dicts(found: "list[Difference]") -> list[dict[str, str | None]]:

@@ -3,40 +3,22 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from avocado.core.output import LOG_UI
-
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
     add_json,
+    add_object,
     named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
+from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites, tell_nothing
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table, when
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.upkeep.site import Item, Site
 
 _COLUMNS = ("object", "image", "state", "size", "parent", "made", "where")
-
-
-def add_object(parser: Any) -> None:
-    """Add ``OBJECT``, the part of caches and pools that a command is about."""
-    parser.add_argument(
-        "pool_object",
-        metavar="OBJECT",
-        nargs="?",
-        default="",
-        help="OBJECT_ID for a vm and its images, OBJECT_ID/IMAGE for one image (default: all)",
-    )
-
-
-def nobody_has(what: str, found: "list[Site]") -> str:
-    """Return the sentence about something that is nowhere."""
-    places = ", ".join(str(site.place) for site in found)
-    return f"{what} is nowhere, looked at: {places}; 'avocado pool list' shows what there is"
 
 
 def _configure(parser: Any) -> None:
@@ -62,11 +44,8 @@ def _run(config: Mapping[str, Any]) -> int:
         print_json(rows)
     elif rows:
         _print(rows)
-    if not rows and fine and below:
-        LOG_UI.error("%s", nobody_has(below, found))
-        return FAILED
-    if not rows and fine and not config.get("pool_json"):
-        LOG_UI.info("no states in %s", ", ".join(str(site.place) for site in found))
+    if fine and not rows:
+        return tell_nothing(config, found, below)
     return FINE if fine else FAILED
 
 

@@ -10,9 +10,11 @@ from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.params import cache_dir, shared_pools
 from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.cli import SSH, add_arguments
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE
 
 if TYPE_CHECKING:
     from avocado_pool_plugin.upkeep.site import Site
+    from avocado_pool_plugin.upkeep.stock import Stock
 
 #: Words for places of the configuration.
 CACHE, POOLS, ALL = "cache", "pools", "all"
@@ -63,10 +65,20 @@ def _named(word: str, params: Mapping[str, str]) -> list[Location]:
                 "avocado.conf"
             )
         return pools
+    return [location(word, CACHE, POOLS, ALL)]
+
+
+def location(text: str, *words: str) -> Location:
+    """
+    Return a location that a user wrote.
+
+    :param words: what could have been written instead
+    :raises LocationRefused: it is none
+    """
     try:
-        return [Location.from_setting(word)]
+        return Location.from_setting(text)
     except LocationRefused as error:
-        raise LocationRefused(f"{error}, or one of {CACHE}, {POOLS}, {ALL}") from error
+        raise LocationRefused(f"{error}, or one of {', '.join(words)}") from error
 
 
 def sites(config: Mapping[str, Any], default: str = ALL, **policy: Any) -> "list[Site]":
@@ -127,3 +139,35 @@ def each(found: "Iterable[Site]", work: "Callable[[Site], None]") -> bool:
             LOG_UI.error("%s", error if told else f"{site.place}: {error}")
             fine = False
     return fine
+
+
+def look_at(config: Mapping[str, Any], site: "Site", below: str) -> "Stock":
+    """
+    Look at all that a place holds.
+
+    :param below: an object id, or one with an image, for that only
+    """
+    from avocado_pool_plugin.upkeep.stock import take
+
+    is_cache = not site.place.remote and site.root == Location(cache_dir(job_params(config))).path
+    return take(site, is_cache, below)
+
+
+def nobody_has(what: str, found: "list[Site]") -> str:
+    """Return the sentence about something that is nowhere."""
+    places = ", ".join(str(site.place) for site in found)
+    return f"{what} is nowhere, looked at: {places}; 'avocado pool list' shows what there is"
+
+
+def tell_nothing(config: Mapping[str, Any], found: "list[Site]", below: str) -> int:
+    """
+    Tell that places hold nothing, all of which could be looked at; return the exit status.
+
+    :param below: the object that was asked for, empty for all
+    """
+    if below:
+        LOG_UI.error("%s", nobody_has(below, found))
+        return FAILED
+    if not config.get("pool_json"):
+        LOG_UI.info("no states in %s", ", ".join(str(site.place) for site in found))
+    return FINE

@@ -17,7 +17,6 @@ from avocado_pool_plugin.plugins.commands.command import (
     add_json,
     named,
     read_state,
-    show_state,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.commands.places import ALL, CACHE, add_places, sites
@@ -103,7 +102,7 @@ def _plans(places: "list[Site]", wanted: list[State], config: Mapping[str, Any])
             items += there
         found.append((site, items))
     if missing:
-        names = ", ".join(map(show_state, missing))
+        names = ", ".join(state.title for state in missing)
         where = ", ".join(str(site.place) for site in places)
         verb = "does" if len(missing) == 1 else "do"
         raise StateMissing(
@@ -157,7 +156,7 @@ def _elsewhere(
         if site.place in chosen:
             continue
         try:
-            there = [show_state(state) for state in wanted if removal.present(site, state)]
+            there = [state.title for state in wanted if removal.present(site, state)]
         except PoolError as error:
             LOG_UI.warning("whether %s has it is not known: %s", site.place, error)
             continue

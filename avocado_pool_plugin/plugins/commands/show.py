@@ -13,12 +13,16 @@ from avocado_pool_plugin.plugins.commands.command import (
     add_state,
     named,
     read_state,
-    show_state,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.list import nobody_has
-from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
-from avocado_pool_plugin.plugins.commands.tree import look_at
+from avocado_pool_plugin.plugins.commands.places import (
+    ALL,
+    add_places,
+    each,
+    look_at,
+    nobody_has,
+    sites,
+)
 from avocado_pool_plugin.plugins.text import ago, human_size, print_fields, print_json, when
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ def _run(config: Mapping[str, Any]) -> int:
     elif cards:
         print_fields(list(_fields(state, cards, verdicts, whole)))
     if not cards and fine:
-        LOG_UI.error("%s", nobody_has(show_state(state), found))
+        LOG_UI.error("%s", nobody_has(state.title, found))
     return FINE if cards and fine else FAILED
 
 
@@ -68,11 +72,10 @@ def _cards(
     """Return the copies of a state, and whether all places could be looked at."""
     from avocado_pool_plugin.upkeep import card
 
-    below = "/".join(part for part in (state.object_id, state.image) if part)
     cards: list[Card] = []
 
     def look(site: "Site") -> None:
-        stock = look_at(config, site, below)
+        stock = look_at(config, site, state.owner)
         item = stock.find(state)
         if item is not None:
             cards.append(card.look(site, stock, item))
@@ -95,7 +98,7 @@ def _verdicts(cards: "list[Card]") -> "list[Verdict]":
 
 
 def _fields(state: "State", cards: "list[Card]", verdicts: "list[Verdict]", whole: bool) -> Fields:
-    yield 0, show_state(state), ""
+    yield 0, state.title, ""
     for number, card in enumerate(cards):
         yield 1, f"in {card.stock.where}{' (cache)' if card.stock.cache else ''}", ""
         if number:

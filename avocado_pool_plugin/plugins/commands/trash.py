@@ -14,10 +14,10 @@ from avocado_pool_plugin.plugins.commands.command import (
     FINE,
     Command,
     add_json,
+    add_object,
     named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.list import add_object
 from avocado_pool_plugin.plugins.commands.places import ALL, CACHE, add_places, each, sites
 from avocado_pool_plugin.plugins.commands.trash_back import RESTORE
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table, when
@@ -176,28 +176,27 @@ def _empty(config: Mapping[str, Any]) -> int:
     age = read_age(config.get("pool_older") or "0s")
     dry, machine = bool(config.get("pool_dry_run")), bool(config.get("pool_json"))
     require_answer(config)
-    found: list[tuple[Site, Emptying]] = []
+    found: dict[Site, Emptying] = {}
 
     def look(site: "Site") -> None:
-        found.append((site, Emptying.of(site, age, bool(config.get("pool_quarantine")))))
-
-    def act(site: "Site") -> None:
-        next(work for other, work in found if other is site).carry_out(site)
+        found[site] = Emptying.of(site, age, bool(config.get("pool_quarantine")))
 
     fine = each(sites(config), look)
     if not machine:
-        for site, work in found:
+        for site, work in found.items():
             LOG_UI.info("%s: %s", site.place, _told(work, "would go" if dry else "to go"))
-    full = [(site, work) for site, work in found if work]
+    full = {site: work for site, work in found.items() if work}
     if full and not dry:
-        if not confirmed(config, f"remove {_files(sum(work.count for _, work in full))} for good?"):
+        if not confirmed(
+            config, f"remove {_files(sum(work.count for work in full.values()))} for good?"
+        ):
             LOG_UI.info("nothing was removed")
             return FAILED
-        fine = each([site for site, _ in full], act) and fine
+        fine = each(full, lambda site: full[site].carry_out(site)) and fine
         if not machine and fine:
-            LOG_UI.info("%s free again", human_size(sum(work.frees for _, work in full)))
+            LOG_UI.info("%s free again", human_size(sum(work.frees for work in full.values())))
     if machine:
-        print_json([_as_dict(site, work, dry) for site, work in found])
+        print_json([_as_dict(site, work, dry) for site, work in found.items()])
     return FINE if fine else FAILED
 
 

@@ -4,22 +4,24 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from avocado.core.output import LOG_UI
-
-from avocado_pool_plugin.core.location import Location
-from avocado_pool_plugin.params import cache_dir
-from avocado_pool_plugin.params.options import job_params
 from avocado_pool_plugin.plugins.commands.arguments import add_words
 from avocado_pool_plugin.plugins.commands.command import (
     FAILED,
     FINE,
     Command,
     add_json,
+    add_object,
     named,
     warnings_shown,
 )
-from avocado_pool_plugin.plugins.commands.list import add_object, nobody_has
-from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, sites
+from avocado_pool_plugin.plugins.commands.places import (
+    ALL,
+    add_places,
+    each,
+    look_at,
+    sites,
+    tell_nothing,
+)
 from avocado_pool_plugin.plugins.text import Branch, ago, human_size, print_json, print_tree
 
 if TYPE_CHECKING:
@@ -66,11 +68,8 @@ def _run(config: Mapping[str, Any]) -> int:
         _print_json(lines, judge)
     elif lines:
         print_tree("state", _COLUMNS, [_branch(line, judge) for line in lines])
-    if not lines and fine and below:
-        LOG_UI.error("%s", nobody_has(below, found))
-        return FAILED
-    if not lines and fine and not config.get("pool_json"):
-        LOG_UI.info("no states in %s", ", ".join(str(site.place) for site in found))
+    if fine and not lines:
+        return tell_nothing(config, found, below)
     return FINE if fine else FAILED
 
 
@@ -81,18 +80,6 @@ def _take_all(
     stocks: list[Stock] = []
     fine = each(found, lambda site: stocks.append(look_at(config, site, below)))
     return stocks, fine
-
-
-def look_at(config: Mapping[str, Any], site: "Site", below: str) -> "Stock":
-    """
-    Look at all that a place holds.
-
-    :param below: an object id, or one with an image, for that only
-    """
-    from avocado_pool_plugin.upkeep.stock import take
-
-    is_cache = not site.place.remote and site.root == Location(cache_dir(job_params(config))).path
-    return take(site, is_cache, below)
 
 
 # -- how it was made ---------------------------------------------------------------------------

@@ -11,9 +11,22 @@ from avocado_pool_plugin.core.errors import SettingRefused
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.params import cache_dir
 from avocado_pool_plugin.params.options import job_params
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, Command, add_json, named
-from avocado_pool_plugin.plugins.commands.list import add_object, nobody_has
-from avocado_pool_plugin.plugins.commands.places import ALL, add_places, each, opened, sites
+from avocado_pool_plugin.plugins.commands.command import (
+    FAILED,
+    FINE,
+    Command,
+    add_json,
+    add_object,
+    named,
+)
+from avocado_pool_plugin.plugins.commands.places import (
+    ALL,
+    add_places,
+    each,
+    nobody_has,
+    opened,
+    sites,
+)
 from avocado_pool_plugin.plugins.text import human_size, print_json, print_table
 
 if TYPE_CHECKING:

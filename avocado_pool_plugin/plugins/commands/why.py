@@ -18,7 +18,6 @@ from avocado_pool_plugin.plugins.commands.command import (
     add_state,
     named,
     read_state,
-    show_state,
     warnings_shown,
 )
 from avocado_pool_plugin.plugins.selection import read_selection
@@ -69,7 +68,7 @@ def _as_dict(places: "list[Why]", graph: "Graph", state: State) -> dict[str, Any
     return {
         "places": [_place(place) for place in places],
         "makers": [
-            {"test": name, "parent": show_state(parent) if parent else ""} for name, parent in ways
+            {"test": name, "parent": parent.title if parent else ""} for name, parent in ways
         ],
         "users": _users(graph, state),
     }

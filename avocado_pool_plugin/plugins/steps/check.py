@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin.core.names import ROOTS, State
-from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, show_state, warnings_shown
+from avocado_pool_plugin.plugins.commands.command import FAILED, FINE, warnings_shown
 from avocado_pool_plugin.plugins.text import print_table
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def _states(finder: "Finder", readings: Iterable["Reading"]) -> Iterator[Checked
         good = tuple(place.where for place in finder.places(state) if not place.problem)
         where = good or ((found.where,) if found.good and found.where else ())
         problem = found.note if found.good else found.problem or "does not exist"
-        owner = show_state(state).rpartition("/")[0]
-        yield Checked(owner, state.name, bool(found.good), where, problem, not optional)
+        yield Checked(state.owner, state.name, bool(found.good), where, problem, not optional)
 
 
 def _roots(objects: Iterable[Any]) -> Iterator[Checked]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from avocado_pool_plugin.core.names import State
-from avocado_pool_plugin.plugins.commands.command import FINE, show_state
+from avocado_pool_plugin.plugins.commands.command import FINE
 from avocado_pool_plugin.plugins.text import print_table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_tests(context: "Context") -> int:
 
 
 def _joined(states: Sequence[State]) -> str:
-    return " ".join(map(show_state, states))
+    return " ".join(state.title for state in states)
 
 
 def run(context: "Context") -> int:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from avocado_pool_plugin.core import layout
 from avocado_pool_plugin.upkeep.gc import size
 from avocado_pool_plugin.upkeep.site import Entry, Item
 from avocado_pool_plugin.upkeep.trashcan import Thrown
@@ -46,14 +45,3 @@ class Facts:
         for note in self.notes:
             if note.stamp and not note.link and size.counts(note):
                 yield note
-
-    def used(self) -> dict[str, float]:
-        """Return when states were used last, by path, of those of which it was noted."""
-        ending = os.path.basename(layout.used_path("/x")).removeprefix("x")
-        found = {}
-        for note in self.notes:
-            meta, name = os.path.split(note.path)
-            if name.endswith(ending) and os.path.basename(meta) == layout.META and note.stamp:
-                path = os.path.join(os.path.dirname(meta), name.removesuffix(ending))
-                found[path] = note.stamp.mtime_ns / 1e9
-        return found

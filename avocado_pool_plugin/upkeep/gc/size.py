@@ -15,8 +15,7 @@ from avocado_pool_plugin.upkeep.listing import is_home
 from avocado_pool_plugin.upkeep.site import Entry
 
 #: Directories of ours whose files count.
-TRASH, QUARANTINE = "trash", "quarantine"
-_KEPT = (TRASH, QUARANTINE)
+_KEPT = (layout.TRASH, layout.QUARANTINE)
 #: Endings of files of ours that count.
 _TEMPORARY = (layout.PART, ".tmp")
 _STATES = (IMAGE_SUFFIX, VM_SUFFIX)

@@ -10,6 +10,7 @@ from avocado_pool_plugin.core.names import VM_SUFFIX
 from avocado_pool_plugin.upkeep.gc import pinned
 from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.site import Item
+from avocado_pool_plugin.upkeep.stock import last_uses
 from avocado_pool_plugin.upkeep.trashcan import Thrown
 
 #: Seconds for which a state stays after it was made or used: whoever did it may go on with it.
@@ -29,7 +30,7 @@ class Stock:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._used = facts.used()
+        self._used = last_uses(facts.notes)
         items = sorted(facts.items, key=lambda item: item.path)
         self.items = {item.path: item for item in items}
         self._named: dict[tuple[str, str], list[str]] = defaultdict(list)

@@ -9,12 +9,10 @@ from avocado_pool_plugin.core.dependents import Shelf
 from avocado_pool_plugin.ssh.answers import parse_locks
 from avocado_pool_plugin.upkeep.gc import pinned
 from avocado_pool_plugin.upkeep.gc.facts import Facts
+from avocado_pool_plugin.upkeep.gc.size import is_in
 from avocado_pool_plugin.upkeep.leftovers import leftovers
 from avocado_pool_plugin.upkeep.site import KERNEL_LOCKS, Entry, Item, Site
 from avocado_pool_plugin.upkeep.trashcan import contents
-
-#: Ending of the directories of registered overlays.
-_USERS = ".users"
 
 
 def survey(
@@ -50,7 +48,7 @@ def intents_of(path: str) -> tuple[str, ...]:
 
 def _used(site: Site, items: Iterable[Item], notes: Iterable[Entry]) -> dict[str, str]:
     """Return the states that working overlays or links stand on, with one of these."""
-    noted = {_user_of(note.path) for note in notes}
+    noted = {layout.subject(os.path.dirname(note.path), layout.USERS) for note in notes}
     found, shelves = {}, dict[str, Shelf]()
     for path in (item.path for item in items if item.path in noted):
         home = os.path.dirname(path)
@@ -60,14 +58,6 @@ def _used(site: Site, items: Iterable[Item], notes: Iterable[Entry]) -> dict[str
         if users:
             found[path] = f"is in use by {users[0]}"
     return found
-
-
-def _user_of(note: str) -> str:
-    """Return the state that a registration of an overlay is of, empty if a file is none."""
-    meta, directory = os.path.split(os.path.dirname(note))
-    if os.path.basename(meta) != layout.META or not directory.endswith(_USERS):
-        return ""
-    return os.path.join(os.path.dirname(meta), directory.removesuffix(_USERS))
 
 
 def _open(site: Site, items: Iterable[Item]) -> dict[str, str]:
@@ -85,14 +75,9 @@ def _open(site: Site, items: Iterable[Item]) -> dict[str, str]:
 
 def _unfinished(items: Iterable[Item], notes: Iterable[Entry]) -> dict[str, str]:
     """Return the states that an image may stand on which is on its way to another place."""
-    homes = {os.path.dirname(note.path) for note in notes if _is_intent(note.path)}
+    homes = {os.path.dirname(note.path) for note in notes if is_in(note.path, layout.INTENTS)}
     return {
         item.path: "is beside an image that is being saved; the next get or set there completes it"
         for item in items
         if homes.intersection(intents_of(item.path))
     }
-
-
-def _is_intent(path: str) -> bool:
-    """Tell whether a file of ours is the note of something that is not done yet."""
-    return os.path.dirname(path).endswith(f"{os.sep}{layout.META}{os.sep}intents")

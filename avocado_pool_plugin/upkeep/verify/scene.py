@@ -15,7 +15,6 @@ from avocado_pool_plugin.upkeep.site import Entry, Item, Site
 _PENDING = re.compile(r"(.+)\.next-[0-9a-f]{16}")
 #: Seconds after which such a writer is taken for dead.
 _STALE = 3600.0
-_QUARANTINE = os.path.basename(layout.quarantine_dir("/"))
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def look(site: Site, below: str = "") -> Scene:
 
 def _is_quarantined(path: str) -> bool:
     above, name = os.path.split(path)
-    return os.path.basename(above) == _QUARANTINE and not name.endswith((".json", ".tmp"))
+    return os.path.basename(above) == layout.QUARANTINE and not name.endswith((".json", ".tmp"))
 
 
 def _pending(site: Site, notes: list[Entry]) -> dict[str, tuple[str, ...]]:

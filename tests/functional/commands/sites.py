@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.plugins import cmd
+from tests.support.commands import do, section
 from tests.support.remote import KINDS, server
 from tests.support.sshd import ADDRESS, free_port
 
@@ -40,24 +40,20 @@ def where_of(kind: str) -> Where:
     if kind == "here":
         return Where(kind, {})
     host = server(kind)
-    known = f"Host lab\nHostName {ADDRESS}\nPort {host.port}\nUser root\n"
     off = f"Host gone\nHostName {ADDRESS}\nPort {free_port()}\n"
-    return Where(kind, {"ssh_config": str(host.client_config("sites", known + off))})
+    return Where(kind, {"ssh_config": host.lab("sites", off)})
 
 
 Run = Callable[..., int]
 
 
-def runner(where: Where, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return what does a sub-command in this process: all but reading arguments."""
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
+def runner(where: Where, cache: Path) -> Run:
+    """Return what does a sub-command in this process."""
 
     def run(name: str, *at: str, pools: str = "", **more: object) -> int:
         options = {"swarm_pool": str(cache), "shared_pool": pools, **where.options}
-        own = {f"pool.{option}": value for option, value in options.items()}
         asked = {f"pool_{key}": value for key, value in more.items()}
-        config = {"pool_subcommand": name, "pool_at": list(at) or None, **own, **asked}
-        return cmd.Pool().run(config)
+        return do(name, {"pool_at": list(at) or None, **section(options), **asked})
 
     return run
 
@@ -68,10 +64,10 @@ def where(request: pytest.FixtureRequest) -> Where:
 
 
 @pytest.fixture
-def run(where: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where, tmp_path / "cache", monkeypatch)
+def run(where: Where, tmp_path: Path) -> Run:
+    return runner(where, tmp_path / "cache")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(where_of("here"), tmp_path / "cache", monkeypatch)
+def here(tmp_path: Path) -> Run:
+    return runner(where_of("here"), tmp_path / "cache")

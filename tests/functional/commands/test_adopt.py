@@ -370,11 +370,11 @@ def test_a_lock_that_is_taken_meanwhile_stays(pool):
     assert held.exists() and not free.exists()
 
 
-def test_a_base_of_another_host_is_left(pool, tmp_path, monkeypatch, capsys):
+def test_a_base_of_another_host_is_left(pool, tmp_path, capsys):
     where = where_of("plain")
     golden = image(tmp_path / "golden.qcow2")
     image(state(pool, "g"), backing=str(golden))
-    run = runner(where, tmp_path / "cache", monkeypatch)
+    run = runner(where, tmp_path / "cache")
     assert run("adopt", where.at(pool)) == 1
     assert f"it stands on {golden}, which is no state; adopt it on its own host" in (
         capsys.readouterr().out
@@ -470,8 +470,8 @@ def test_places_that_are_none(where, run, tmp_path, caplog):
     assert not (tmp_path / "no").exists() and not list((tmp_path / "empty").iterdir())
 
 
-def test_a_host_that_is_off(pool, tmp_path, monkeypatch, caplog, capsys):
-    run = runner(where_of("plain"), tmp_path / "cache", monkeypatch)
+def test_a_host_that_is_off(pool, tmp_path, caplog, capsys):
+    run = runner(where_of("plain"), tmp_path / "cache")
     assert run("adopt", "gone:/x", str(pool)) == 1
     assert "Connection refused" in said(caplog)[0]
     assert "2 got a relative backing name" in capsys.readouterr().out, "the other one is adopted"

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from avocado_pool_plugin.core import answers, durable
-from avocado_pool_plugin.plugins import cmd
 from avocado_pool_plugin.ssh.probe import Probe
 from avocado_pool_plugin.upkeep.doctor import (
     directory,
@@ -29,6 +28,7 @@ from avocado_pool_plugin.upkeep.doctor import (
 from tests.functional.commands.test_moves import ESCAPE, own_lines
 from tests.support import mounts as disks
 from tests.support import remote
+from tests.support.commands import do, section
 from tests.support.hosts import hung
 from tests.support.jobs import Worker, kvm_works
 from tests.support.mounts import fill, mounted, read_only
@@ -69,15 +69,13 @@ class Report(dict[str, dict[str, dict[str, str]]]):
 
 
 @pytest.fixture
-def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Doctor:
-    """Do it in this process: what the program does after it read its arguments."""
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
+def doctor(tmp_path: Path, capsys) -> Doctor:
+    """Do it in this process."""
 
     def done(*places: object, cache: Path = tmp_path / "no cache", **options: object) -> Report:
-        config = {"pool.swarm_pool": str(cache), "pool_places": list(map(str, places))}
-        config |= {f"pool.{name}": str(value) for name, value in options.items()}
+        own = section({"swarm_pool": str(cache), **{k: str(v) for k, v in options.items()}})
         capsys.readouterr()
-        status = cmd.Pool().run({"pool_subcommand": "doctor", "pool_json": True, **config})
+        status = do("doctor", {"pool_json": True, "pool_places": list(map(str, places)), **own})
         report = Report(status, capsys.readouterr().out)
         levels = {level for place in report for level in report.levels(place).values()}
         serious = levels & {"warn", "bad"}
@@ -85,12 +83,6 @@ def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Doctor:
         return report
 
     return done
-
-
-def config_of(server: Sshd) -> str:
-    """Write an ssh configuration that knows the host as ``lab``."""
-    known = f"Host lab\nHostName {ADDRESS}\nPort {server.port}\nUser root\n"
-    return str(server.client_config("doctor", known))
 
 
 # -- the program ------------------------------------------------------------------------------
@@ -494,7 +486,7 @@ def test_each_kind_of_host(doctor, tmp_path, kind):
     pool = tmp_path / "a pool"
     pool.mkdir()
     where = f"lab:{pool}"
-    report = doctor(where, ssh_config=config_of(remote.server(kind)))
+    report = doctor(where, ssh_config=remote.server(kind).lab("doctor"))
     levels = report.levels(where)
     assert set(levels) >= FAR
     assert levels["python3"] == ("ok" if kind == "python" else "note")
@@ -505,7 +497,7 @@ def test_each_kind_of_host(doctor, tmp_path, kind):
 
 
 def test_other_directories_of_a_host(doctor, tmp_path):
-    config = config_of(remote.server("python"))
+    config = remote.server("python").lab("doctor")
     full, ro, file = tmp_path / "full", tmp_path / "ro", tmp_path / "file"
     file.write_text("")
     ro.mkdir()
@@ -546,7 +538,7 @@ def test_a_connection_that_breaks(doctor, tmp_path):
 
         cutter = threading.Thread(target=cut)
         cutter.start()
-        report = doctor(f"lab:{pool}", ssh_config=config_of(server))
+        report = doctor(f"lab:{pool}", ssh_config=server.lab("doctor"))
         cutter.join()
     bad = [one for one in report[f"lab:{pool}"].values() if one["level"] == "bad"]
     assert len(bad) == 1 and "host lab" in bad[0]["found"]
@@ -610,7 +602,7 @@ def test_a_directory_over_there_that_goes_while_it_is_looked_at(tmp_path):
 def test_a_lock_over_there_that_somebody_has_is_no_trouble(doctor, tmp_path):
     """Probes have locks of their own."""
     with lock_holder(tmp_path / "vm1" / "image1" / "a.qcow2"):
-        report = doctor(f"lab:{tmp_path}", ssh_config=config_of(remote.server("plain")))
+        report = doctor(f"lab:{tmp_path}", ssh_config=remote.server("plain").lab("doctor"))
     assert report.levels(f"lab:{tmp_path}")["locks"] == "ok"
 
 

@@ -20,13 +20,13 @@ from avocado_pool_plugin.upkeep.here import LocalSite
 from avocado_pool_plugin.upkeep.there import FarSite
 from tests.functional.commands.test_moves import own_lines
 from tests.support.ages import aged
+from tests.support.commands import do, section
 from tests.support.images import chain, held_open, image, qemu_img
 from tests.support.jobs import Worker
 from tests.support.mounts import mounted
 from tests.support.places import digest_of, local_store, put, put_image
 from tests.support.processes import lock_holder
 from tests.support.remote import KINDS, server, servers_stopped
-from tests.support.sshd import ADDRESS
 from tests.support.states import contents, leftovers, trash
 from tests.support.terminals import on_terminal
 
@@ -111,9 +111,7 @@ def placed(way: str, root: Path, tmp_path: Path) -> Place:
         return Place(root, f":{root}", {"swarm_pool": str(root)})
     location = f":{root}" + (";" if way == "link" else "")
     if way in KINDS:
-        location, known = f"lab:{root}", f"Host lab\nHostName {ADDRESS}\nPort {server(way).port}\n"
-        config = server(way).client_config("gc", f"{known}User root\n")
-        options = {"ssh_config": str(config)}
+        location, options = f"lab:{root}", {"ssh_config": server(way).lab("gc")}
     else:
         options = {}
     return Place(root, location, {"shared_pool": location, **options})
@@ -127,15 +125,13 @@ def cache(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Do the sub-command in this process: what the program does after it read its arguments."""
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
+def run(tmp_path: Path) -> Run:
+    """Do the sub-command in this process."""
 
     def done(place: Place, size: int | None, **more: Any) -> int:
         options = {"swarm_pool": str(tmp_path / "cache"), **place.options}
         options |= place.limit(size) if size is not None else {}
-        own = {f"pool.{option}": value for option, value in options.items()}
-        return cmd.Pool().run({"pool_subcommand": "gc", **own, **more})
+        return do("gc", {**section(options), **more})
 
     return done
 

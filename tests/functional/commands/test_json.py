@@ -57,10 +57,10 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
             yield from objects(one)
 
 
-def test_a_state_has_the_same_names_and_sizes_everywhere(where, lab, monkeypatch, capsys):
+def test_a_state_has_the_same_names_and_sizes_everywhere(where, lab, capsys):
     pool, limits = where.at(lab.pool), {"pool_limit": "1", "cache_limit": "1"}
     where = replace(where, options={**where.options, **limits})
-    run = runner(where, lab.cache, monkeypatch)
+    run = runner(where, lab.cache)
     for name, more, status in COMMANDS:
         at = "cache" if name in ("rm", "trash", "locks") else pool
         capsys.readouterr()

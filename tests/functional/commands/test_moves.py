@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.plugins import cmd
+from tests.support.commands import do, section
 from tests.support.images import edit, image, write
 from tests.support.jobs import Worker
 from tests.support.needs import need_programs
@@ -40,13 +40,12 @@ def avocado(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """Do a sub-command in this process: what the program does after it read its arguments."""
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
+def run(lab: Lab) -> InProcess:
+    """Do a sub-command in this process."""
 
     def done(name: str, state: str, *pools: object, cache: Path = lab.cache, **more: bool) -> int:
-        config = {"pool.swarm_pool": str(cache), "pool.shared_pool": " ".join(map(str, pools))}
-        return cmd.Pool().run({"pool_subcommand": name, "pool_state": state, **config, **more})
+        options = {"swarm_pool": str(cache), "shared_pool": " ".join(map(str, pools))}
+        return do(name, {"pool_state": state, **section(options), **more})
 
     return done
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from avocado_pool_plugin.core import records
-from avocado_pool_plugin.plugins import cmd
 from tests.functional.commands.test_moves import own_lines
 from tests.support.images import edit, image
 from tests.support.jobs import Worker
@@ -18,11 +17,6 @@ from tests.support.states import contents
 from tests.support.terminals import on_terminal
 
 THERE = ("local", "link", *KINDS)
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch):
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
 
 
 def places(kind: str, tmp_path: Path) -> tuple[dict[str, str], Path, Path]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.plugins import cmd
 from tests.functional.commands.test_moves import own_lines
 from tests.support.images import image, write
 from tests.support.jobs import Worker
@@ -20,11 +19,6 @@ from tests.support.see import EVERYWHERE, LOCAL, by_i2n, location, odd_pool, opt
 from tests.support.terminals import on_terminal
 
 Given = Callable[[Path], dict[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch):
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
 
 
 #: For what is the same at all places of this host, and at all others.
@@ -198,6 +192,44 @@ def test_on_a_terminal_and_in_a_pipe(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     [line] = own_lines(done.stderr)
     assert line.startswith("vm9 is nowhere")
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
+    worker = Worker(tmp_path / "worker", odd_pool(tmp_path / "pool"))
+    gone, out = os.pipe()
+    os.close(gone)
+    try:
+        for words in (["list"], ["tree", "--json"]):
+            done = subprocess.run(
+                [str(worker.programs / "avocado"), "pool", *words],
+                env=worker.env.variables(),
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert (done.returncode, own_lines(done.stderr)) == (1, [])
+    finally:
+        os.close(out)
+
+
+def test_names_that_are_no_text_are_shown_with_escapes(tmp_path):
+    pool = tmp_path / "pool"
+    backing = os.fsencode(image(tmp_path / "golden.qcow2")).replace(b"golden", b"g\xff")
+    os.rename(tmp_path / "golden.qcow2", backing)
+    image(pool / "vm1" / "image1" / "outside.qcow2", backing=os.fsdecode(backing))
+    worker = Worker(tmp_path / "worker", pool)
+    done = subprocess.run(
+        [str(worker.programs / "avocado"), "pool", "list"],
+        env={**worker.env.variables(), "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stands on" in done.stdout and r"g\udcff.qcow2" in done.stdout
 
 
 # -- many -------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from avocado_pool_plugin.core import locks, users
-from avocado_pool_plugin.plugins import cmd
 from tests.functional.commands.test_moves import own_lines
 from tests.support.images import edit, held_open, image
 from tests.support.jobs import Worker
@@ -26,11 +25,6 @@ from tests.support.see import (
     told,
 )
 from tests.support.terminals import on_terminal
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch):
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
 
 
 @pytest.mark.parametrize("kind", EVERYWHERE)

@@ -12,7 +12,6 @@ from avocado_pool_plugin.core import used
 from avocado_pool_plugin.core.recipe import Recipe
 from avocado_pool_plugin.graph.read import node_of
 from avocado_pool_plugin.graph.recipe import code_of, own_parts
-from avocado_pool_plugin.plugins import cmd
 from avocado_pool_plugin.plugins.steps.context import Context
 from tests.functional.commands.test_moves import own_lines
 from tests.support.graphs import GraphWorker
@@ -35,11 +34,6 @@ from tests.support.terminals import on_terminal
 from tests.support.vms import Lab
 
 DAY = 86400
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch):
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
 
 
 def flat(nodes: list[Any], depth: int = 0) -> list[tuple[int, dict[str, Any]]]:

@@ -188,7 +188,7 @@ def test_leftovers(kind, pool, tmp_path):
     (pool.image / layout.META / f"link.{TOKEN}.part").symlink_to(named)
     # a note of a version to come, of a path as another host sees it
     note = {"format": 99, "what": [{"files": {f"/mnt/ü.qcow2.{other}.part": 1}}]}
-    temporary(vm, "intents/note").write_text(json.dumps(note))
+    temporary(vm, "intents/note.json").write_text(json.dumps(note))
     assert leftovers(at, at.notes(), at.clock()) == [], "all of it is young"
     found = leftovers(at, at.notes(), at.clock() + LATER)
     assert {Path(entry.path) for entry in found} == left

@@ -13,7 +13,7 @@ import pytest
 from tests.functional.commands.test_moves import ESCAPE, own_lines
 from tests.support import states
 from tests.support.graphs import GraphWorker
-from tests.support.sshd import ADDRESS, Sshd
+from tests.support.sshd import Sshd
 from tests.support.states import contents, leftovers
 from tests.support.terminals import on_terminal
 from tests.support.vms import Lab, backing, holds, sound
@@ -171,10 +171,8 @@ def pooled(request: pytest.FixtureRequest, made: GraphWorker, tmp_path: Path) ->
     if request.param != "remote":
         end = ";" if request.param == "link" else ""
         return GraphWorker(tmp_path / "worker", f":{tmp_path}/pool{end}")
-    host = request.getfixturevalue("sshd")
-    text = f"Host lab\nHostName {ADDRESS}\nPort {host.port}\nUser root\n"
-    config = host.client_config("verbs", text)
-    return GraphWorker(tmp_path / "worker", f"lab:{tmp_path}/pool", ssh_config=str(config))
+    config = request.getfixturevalue("sshd").lab("verbs")
+    return GraphWorker(tmp_path / "worker", f"lab:{tmp_path}/pool", ssh_config=config)
 
 
 def test_states_come_from_and_go_to_pools_of_each_kind(pooled, tmp_path):

@@ -16,7 +16,7 @@ from tests.functional.commands.test_moves import CURSOR, ESCAPE, own_lines
 from tests.support import checking
 from tests.support.checking import copied, make_pool, states
 from tests.support.jobs import Worker
-from tests.support.sshd import ADDRESS, Sshd
+from tests.support.sshd import Sshd
 from tests.support.terminals import Shown, on_terminal
 
 HOME = "vm1/image1"
@@ -120,9 +120,12 @@ def test_a_pool_on_another_host_and_its_mirror_here(verify, pool, tmp_path):
     mirror, before = copied(pool, tmp_path / "mirror"), states(pool)
     checking.flip(pool / HOME / "c.qcow2", random.Random(1))
     with Sshd(tmp_path / "sshd") as server:
-        known = f"Host lab\nHostName {ADDRESS}\nPort {server.port}\nUser root\n"
-        config = server.client_config("commands", known)
-        words = ("--pool-ssh-config", config, "--pool-location", f"lab:{pool} :{mirror}")
+        words = (
+            "--pool-ssh-config",
+            server.lab("commands"),
+            "--pool-location",
+            f"lab:{pool} :{mirror}",
+        )
         done = verify("--at", f"lab:{pool}", "--repair", *words)
         assert done.returncode == 1
         [_, row, _] = lines(done)

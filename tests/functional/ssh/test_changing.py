@@ -1,6 +1,9 @@
 """A few bytes of a state changed by a far shell, as they are changed here."""
 
+import contextlib
+import functools
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,18 +59,44 @@ def test_another_file_is_left_alone(shell, tmp_path):
         changing.change(shell, f"{path}.no", change, stamp, fsync=False)
 
 
-def test_the_owner_may_change_a_read_only_file(tmp_path):
-    """And its mode is as before then; root may do so anyway."""
+@contextlib.contextmanager
+def change_here(directory: Path) -> Iterator[Callable[[str, Change, Stamp], None]]:
+    hands = LocalHands(str(directory), local_store())
+
+    def change(path: str, change: Change, stamp: Stamp) -> None:
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            hands.change(path, change, stamp)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    yield change
+
+
+@contextlib.contextmanager
+def change_there(directory: Path) -> Iterator[Callable[[str, Change, Stamp], None]]:
+    with far(as_nobody("dash")) as one:
+        yield functools.partial(changing.change, one, fsync=True)
+
+
+@pytest.mark.parametrize("by", [change_here, change_there])
+def test_the_owner_may_change_a_read_only_file(tmp_path, by):
+    """And its mode is as before then, changed or not; root may do so anyway."""
     for directory in (tmp_path, *tmp_path.parents[:-2]):
         directory.chmod(directory.stat().st_mode | 0o555)
-    with far(as_nobody("dash")) as one:
-        path, _, change = made(tmp_path)
-        os.chown(path, 65534, 65534)
-        os.chmod(path, 0o444)
-        stamp = Stamp.of(os.stat(path))
-        changing.change(one, path, change, stamp, fsync=True)
-        assert Path(path).read_bytes()[8:20] == NEW
+    path, _, change = made(tmp_path)
+    os.chown(path, 65534, 65534)
+    os.chmod(path, 0o444)
+    stamp = Stamp.of(os.stat(path))
+    with by(tmp_path) as do:
+        with pytest.raises(FileChanging, match="written to by others"):
+            do(path, Change(8, b"others", b"change"), stamp)
         assert Path(path).stat().st_mode & 0o777 == 0o444
+        do(path, change, stamp)
+    assert Path(path).read_bytes()[8:20] == NEW
+    assert Path(path).stat().st_mode & 0o777 == 0o444
 
 
 def test_what_it_would_contain(shell, tmp_path):

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from avocado_pool_plugin.plugins import cmd, job
+from avocado_pool_plugin.plugins import job
 from avocado_pool_plugin.ssh import session
 from tests.functional.commands.test_moves import files, images, own_lines, usable
+from tests.support.commands import do, section
 from tests.support.images import edit
 from tests.support.images import image as make_qcow2
 from tests.support.images import write as fill
@@ -38,9 +39,8 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 @pytest.fixture(scope="module")
 def config(sshd: Sshd) -> str:
     """An ssh configuration that knows two hosts, one of which is off."""
-    known = f"Host lab\nHostName {ADDRESS}\nPort {sshd.port}\nUser root\n"
     off = f"Host gone\nHostName {ADDRESS}\nPort {free_port()}\n"
-    return str(sshd.client_config("commands", known + off))
+    return sshd.lab("commands", off)
 
 
 @pytest.fixture
@@ -50,15 +50,13 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def run(config: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Do a sub-command in this process: what the program does after it read its arguments."""
-    monkeypatch.setattr(cmd, "check_files", lambda: None)
+def run(config: str) -> Run:
+    """Do a sub-command in this process."""
 
     def done(name: str, state: str, cache: Path, *pools: object, **more: bool) -> int:
         options = {"swarm_pool": str(cache), "shared_pool": " ".join(map(str, pools))}
         options["ssh_config"] = config
-        own = {f"pool.{option}": value for option, value in options.items()}
-        return cmd.Pool().run({"pool_subcommand": name, "pool_state": state, **own, **more})
+        return do(name, {"pool_state": state, **section(options), **more})
 
     return done
 

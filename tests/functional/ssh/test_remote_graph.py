@@ -337,9 +337,7 @@ def test_what_is_looked_at_ahead_is_no_more_than_fits_an_answer(lab, sshd, calls
 @pytest.fixture
 def worker(tmp_path: Path, sshd: Sshd) -> Iterator[GraphWorker]:
     """A worker whose only pool is on another host, as its ssh configuration has it."""
-    text = f"Host lab\nHostName {ADDRESS}\nPort {sshd.port}\nUser root\n"
-    config = sshd.client_config("aliases", text)
-    yield GraphWorker(tmp_path, f"lab:{tmp_path}/far", ssh_config=str(config))
+    yield GraphWorker(tmp_path, f"lab:{tmp_path}/far", ssh_config=sshd.lab("aliases"))
 
 
 def masters() -> list[str]:

@@ -12,6 +12,7 @@ from avocado_pool_plugin.core import layout, locks, records, seen, users
 from avocado_pool_plugin.core.errors import PoolUnreachable, StateNeeded
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.ssh import survey
+from avocado_pool_plugin.upkeep.gc import size
 from avocado_pool_plugin.upkeep.holders import held_locks
 from avocado_pool_plugin.upkeep.site import Item, Site
 from tests.support.images import chain, held_open, image
@@ -88,7 +89,6 @@ def test_nothing_is_there(pool, here):
     assert here.items() == [] and here.notes() == []
     assert here.items("vm1", known=True) == []
     assert here.read([f"{here.root}/.pool/x"]) == {}
-    assert here.free() > 0
 
 
 def test_all_kinds_of_trouble(filled, here, tmp_path):
@@ -117,6 +117,22 @@ def test_all_kinds_of_trouble(filled, here, tmp_path):
     assert found["linked"].peek.info == found["b"].peek.info
     assert found["out"].problem == f"stands on {outside}"
     assert not found["linked"].problem and not found["b"].problem
+
+
+def test_links_that_can_t_lead_anywhere(filled):
+    home, here = filled.image, site(HERE, filled.root)
+    (home / "round.qcow2").symlink_to("round.qcow2")
+    (home / "through.qcow2").symlink_to("a.qcow2/b")
+    (home / "long.qcow2").symlink_to("x" * 300)
+    (filled.root / "round").symlink_to("round")
+    found = {item.state.name: item for item in here.items("vm1/image1", known=True)}
+    assert set(found) == {*"abc", "round", "through", "long"}
+    for name in ("round", "through", "long"):
+        assert found[name].entry.stamp is None
+        assert found[name].problem.endswith("which does not exist")
+    assert size.measure(str(filled.root)) == sum(
+        item.entry.allocated for item in here.items() if item.entry.stamp
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if ";" not in name])
