@@ -234,9 +234,12 @@ class LocalStore:
 
     def _require_space(self, source: str, target: str) -> None:
         directory = layout.meta_dir(target)
-        near = os.stat(directory).st_dev == os.stat(source).st_dev
-        if not (near and can_clone(source, target)):
-            require_space(directory, allocated(source), f"a copy of {source}")
+        try:
+            near = os.stat(directory).st_dev == os.stat(source).st_dev
+            if not (near and can_clone(source, target)):
+                require_space(directory, allocated(source), f"a copy of {source}")
+        except FileNotFoundError:
+            self._peek(source)  # removed meanwhile; it may be back
 
     def verified(self, source: str, copied: Copied) -> FileInfo:
         """Return what was copied, after comparing it with the source's record."""

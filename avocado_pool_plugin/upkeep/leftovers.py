@@ -75,4 +75,4 @@ def _told(site: Site) -> str:
 
 def _is_intent(path: str) -> bool:
     """Tell whether a file is a note; one that was not written to its end tells of nothing."""
-    return os.path.basename(os.path.dirname(path)) == layout.INTENTS and path.endswith(".json")
+    return os.path.basename(os.path.dirname(path)) == layout.INTENTS and not path.endswith(".tmp")

@@ -173,6 +173,7 @@ def test_leftovers(kind, pool, tmp_path):
         temporary(pool.image, f".clock-{TOKEN}.tmp"),
         temporary(pool.image, f".clock-{TOKEN}12.tmp"),
         temporary(vm, f"x.state.{TOKEN}.part"),
+        temporary(vm, f"intents/x.json.{TOKEN}.tmp"),
         temporary(vm, f"image1.qcow2.{TOKEN}.resume.part"),
     }
     named = temporary(pool.image, f"ü.qcow2.{other}.part")

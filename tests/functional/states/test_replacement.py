@@ -3,10 +3,12 @@
 import copy
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from avocado_pool_plugin.core.errors import ChainBroken, ImageInUse, StateNeeded
+from avocado_pool_plugin.core.errors import ChainBroken, ImageInUse, StateMissing, StateNeeded
+from avocado_pool_plugin.core.local import LocalStore
 from avocado_pool_plugin.states import keeping
 from avocado_pool_plugin.states.imagecache import ImageCache
 from tests.support.images import edit, held_open
@@ -348,3 +350,16 @@ def test_a_copy_that_goes_while_it_is_compared_is_none(lab, monkeypatch):
     write(lab.image(), 1)
     put(lab, "a")
     assert holds(lab.shared("a"), 1)
+
+
+def test_a_state_that_goes_while_it_is_fetched_is_missing(lab, monkeypatch):
+    made(lab, "a")
+    plain = LocalStore._require_space
+
+    def going(store, source, target):
+        Path(source).unlink()
+        plain(store, source, target)
+
+    monkeypatch.setattr(LocalStore, "_require_space", going)
+    with pytest.raises(StateMissing, match="does not exist"):
+        get(other(lab), "a")

@@ -30,6 +30,8 @@ from tests.torture.model.world import (
 )
 
 Working = tuple[int, Image]
+#: Files that no image stands on.
+_UNKNOWN = (-1,)
 
 
 @dataclass
@@ -231,9 +233,12 @@ class Step:
         before = self.before.images.get(working)
         if before and before.inode == found.inode:
             return
-        self.known.based[working] = self.after.files_below(*working)
-        self.known.loose.discard(working)
         worker, image = working
+        here = [op for op in self.on(image, GET, SET, UNSET) if op.cache == WORKERS[worker]]
+        # of several, another one may have replaced what it was made on right after that
+        known = self.after.files_below(*working) if len(here) <= 1 else _UNKNOWN
+        self.known.based[working] = known
+        self.known.loose.discard(working)
         for op, ended in zip(self.ops, self.ended, strict=True):
             if (op.worker, op.vm, ended.how) == (worker, image.vm, KILLED) and op.verb != GC:
                 self.known.loose.add(working)

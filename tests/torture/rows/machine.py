@@ -28,7 +28,7 @@ _SEEDS, _LIVES, _STEPS = 16, 6, 60
 def rows(wish: Wish) -> Iterator[Row]:
     """Let the machine live some lives, each with dice of its own."""
     row, crowd = Row(_WORK, _RIGHT), Crowd()
-    with tempfile.TemporaryDirectory(dir=_memory(), ignore_cleanup_errors=True) as directory:
+    with _scratch() as directory:
         for number in range(wish.few(_SEEDS, 1)):
             wish.progress(f"machine: {number} of {_SEEDS}, {row.tried} steps")
             _live(wish, row, crowd, Path(directory), number)
@@ -59,5 +59,9 @@ def _live(wish: Wish, row: Row, crowd: Crowd, root: Path, number: int) -> None:
         row.wrong.append(f"seed {wish.seed}, dice {number}: {told}")
 
 
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return a directory in memory, as a disk's speed is no part of it."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    return tempfile.TemporaryDirectory(
+        prefix="torture-machine-", dir=memory, ignore_cleanup_errors=True
+    )
