@@ -77,16 +77,24 @@ def plan_transfer(pairs: list[tuple[str, str]], source: End = HERE, target: End 
 
 def _step(path: str, copy: str, source: End, target: End) -> Step:
     there = source.known(path)
-    if there is None:
+    size = _allocated(source, path) if there else None
+    if there is None or size is None:
         raise StateMissing(
             f"{path} is missing, a state needs it; set it again or look in another pool"
         )
     mine = target.known(copy)
-    size = source.allocated(path)
     if mine is None:
         return Step(path, copy, "copy", size)
     equal = mine.fresh and there.fresh and mine.info.same_content(there.info)
     return Step(path, copy, "keep" if equal else "replace", size)
+
+
+def _allocated(end: End, path: str) -> int | None:
+    """Return how many bytes of disk a file takes, None if it was removed meanwhile."""
+    try:
+        return end.allocated(path)
+    except FileNotFoundError:
+        return None
 
 
 def check_space(plan: Plan) -> None:
@@ -116,7 +124,10 @@ def _shares_blocks(source: str, device: int, directory: str) -> bool:
         near = os.stat(source).st_dev == device
     except OSError:
         return False
-    return near and can_clone(source, os.path.join(directory, "x"))
+    try:
+        return near and can_clone(source, os.path.join(directory, "x"))
+    except FileNotFoundError:
+        return False  # removed meanwhile, which is told when it is to be copied
 
 
 def _existing(directory: str) -> str:

@@ -36,6 +36,7 @@ def supersede(part: str, path: str) -> str | None:
             os.rename(part, path)
             return None
         os.rename(part, target)
+        durable.unlink(part)  # where both were names of one file, it is still there
     _keep_record(path, target)
     return target
 

@@ -12,6 +12,7 @@ from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import knowledge, users
 from avocado_pool_plugin.core.dependents import refuse_open, states_on
 from avocado_pool_plugin.core.errors import FileCorrupt, ToolFailed
+from avocado_pool_plugin.states import intents
 from avocado_pool_plugin.states.workplace import Workplace
 
 LOG = logging.getLogger("avocado." + __name__)
@@ -23,13 +24,31 @@ def needed_by(work: Workplace, path: str) -> list[str]:
 
     :raises StateNeeded: it would be replaced, and is open
     """
+    # an image becomes a state and the other way round meanwhile: it is seen on one of its ways
+    others = [*_overlays(work, path), *_on_their_way(work, path)]
     here = states_on(path) if os.path.isfile(path) else []
+    others += [*_on_their_way(work, path), *_overlays(work, path)]
     tops = here if work.policy.cascade else [*here, *work.needed_in_pools(path)]
     if not tops or work.policy.cascade:
         refuse_open([path, *states_on(path)], work.image)
     if work.policy.cascade or not (tops or _copies(work, path)):
         return []
-    return [*tops, *map(str, users.users_of(path, work.image))]
+    return list(dict.fromkeys([*tops, *others]))
+
+
+def _overlays(work: Workplace, path: str) -> list[str]:
+    """Return the working images of others that stand on a state, in words."""
+    return [str(user) for user in users.users_of(path, work.image)]
+
+
+def _on_their_way(work: Workplace, path: str) -> list[str]:
+    """Return images of others on a state that are neither in their place nor states yet."""
+    name = os.path.basename(path)
+    return [
+        f"image {note['image']}, of which {note['state']} is being set or unset"
+        for note in intents.noted(work.home)
+        if os.path.basename(note.get("backing", "")) == name and note["image"] != work.image
+    ]
 
 
 def _copies(work: Workplace, path: str) -> list[str]:

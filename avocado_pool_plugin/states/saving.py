@@ -73,6 +73,11 @@ class Disk:
         return backing_name(self.parent)
 
     @property
+    def unfinished(self) -> str:
+        """What the overlay is called while it is made."""
+        return self.overlay.removesuffix(layout.PART) + ".tmp"
+
+    @property
     def unmoved(self) -> bool:
         """Whether the working image is where it was."""
         return inode(self.image) == self.inode
@@ -222,9 +227,13 @@ def take_back(saving: Saving) -> None:
 
 def forget(saving: Saving) -> None:
     """Drop a note and all temporary files it speaks of; the images are in their places."""
-    for path in (saving.part, *(disk.overlay for disk in saving.disks)):
+    for path in (saving.part, *(name for disk in saving.disks for name in _overlays(disk))):
         durable.unlink(path)
     intents.drop(saving.path)
+
+
+def _overlays(disk: Disk) -> tuple[str, str]:
+    return disk.unfinished, disk.overlay
 
 
 def recover(work: ImageCache) -> list[str]:

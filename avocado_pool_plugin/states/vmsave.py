@@ -172,12 +172,13 @@ def _needed_for(work: ImageCache, disk: Disk) -> int:
 
 
 def _make_overlay(work: ImageCache, disk: Disk) -> None:
-    """Make the image that the guest goes on with."""
+    """Make the image that the guest goes on with; what has its name is whole."""
     durable.make_meta(disk.image, work.policy.fsync)
     size = work.usable_header().virtual_size
-    qemu.create_overlay_unseen(disk.overlay, disk.state, size)
+    qemu.create_overlay_unseen(disk.unfinished, disk.state, size)
     if work.policy.fsync:
-        durable.sync_file(disk.overlay)
+        durable.sync_file(disk.unfinished)
+    os.replace(disk.unfinished, disk.overlay)
 
 
 def _clear_away(disk: Disk, state: str) -> None:

@@ -340,7 +340,10 @@ def test_this_process_is_killed_at_any_call(case, kind, scenes, ours, tmp_path):
         def one(point: tuple[str, int]) -> bool:
             scene = scenes(case)
             scratch = Path(tempfile.mkdtemp(dir=tmp_path))
+            before = set(line.programs())
             outcome = forked.killed(work(scene), scratch, *point)
+            # what it had started over there may do one more thing
+            gone(lambda: sorted(set(line.programs()) - before))
             where = f"{case} on {kind}: killed at {point}"
             assert outcome.status in (0, -9), outcome
             scene.check(where)

@@ -81,6 +81,14 @@ def guarded(**options: object) -> LocalStore:
     return local_store(guard=Guard(**options))  # type: ignore[arg-type]
 
 
+def opened(path: Path) -> None:
+    """Let other users come to a directory of a test, through all that it is in."""
+    for directory in (path, *path.parents):
+        mode = directory.stat().st_mode
+        if mode & 0o055 != 0o055:
+            directory.chmod(mode | 0o055)
+
+
 def remove_tree(root: Path) -> None:
     """Remove a directory into which a host may still write what nobody waits for."""
     while root.exists():

@@ -24,7 +24,7 @@ from avocado_pool_plugin.ssh.store import RemoteStore
 from avocado_pool_plugin.ssh.talk import Answer, Talk
 from tests.support.agents import noise
 from tests.support.images import MIB, chain, image, write
-from tests.support.places import Dir, digest_of, local_store, put, put_image
+from tests.support.places import Dir, digest_of, local_store, put, put_image, remove_tree
 from tests.support.proxy import Proxy
 from tests.support.sshd import Sshd
 
@@ -264,7 +264,7 @@ class Scene:
         free(self.target)
 
     def drop(self) -> None:
-        shutil.rmtree(self.directory)
+        remove_tree(self.directory)
 
 
 def left(directory: Path, *endings: str) -> list[str]:

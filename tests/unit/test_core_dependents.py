@@ -13,7 +13,7 @@ from avocado_pool_plugin.core.errors import PoolUnreachable, StateNeeded
 from avocado_pool_plugin.core.records import read_record
 from tests.support.images import chain, held_open, image
 from tests.support.needs import need_root
-from tests.support.places import POLICY, Dir, guarded, local_store, put, put_image
+from tests.support.places import POLICY, Dir, guarded, local_store, opened, put, put_image
 from tests.support.processes import in_child
 from tests.support.together import together
 
@@ -91,8 +91,7 @@ def test_a_link_is_removed_and_not_what_it_points_to(pool, cache):
 
 def test_a_group_can_replace_and_remove_what_one_of_it_made(tmp_path):
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     where = tmp_path / "pool"
     where.mkdir()
     os.chown(where, -1, 4242)
@@ -121,8 +120,7 @@ def test_a_group_can_replace_and_remove_what_one_of_it_made(tmp_path):
 def test_what_others_threw_away_long_ago_keeps_nobody_from_removing_his_own(tmp_path):
     """In a directory like /tmp each may remove his own files only."""
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     where = tmp_path / "pool"
     where.mkdir()
     where.chmod(0o1777)
@@ -148,8 +146,7 @@ def test_what_others_threw_away_long_ago_keeps_nobody_from_removing_his_own(tmp_
 def test_a_replacement_by_another_user_never_leaves_no_file(tmp_path):
     """Where the kernel allows no link to somebody else's file there must be no gap either."""
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     where = tmp_path / "pool"
     where.mkdir()
     os.chown(where, -1, 4242)
@@ -378,8 +375,7 @@ def test_circles_end(pool):
 def test_an_overlay_that_can_not_be_looked_at_stays_a_dependent(tmp_path):
     """It is of somebody who lets nobody else look: his image is no less on the state for that."""
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     where, private = Dir(tmp_path / "pool"), tmp_path / "private"
     fill(where, tmp_path / "scratch", names=("base",))
     private.mkdir(mode=0o700)

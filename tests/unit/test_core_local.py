@@ -10,7 +10,7 @@ from avocado_pool_plugin.core.errors import PoolUnreachable, StateMissing
 from avocado_pool_plugin.core.plan import check_space, plan_transfer
 from tests.support.mounts import read_only
 from tests.support.needs import need_root
-from tests.support.places import local_store, put
+from tests.support.places import local_store, opened, put
 from tests.support.processes import in_child
 
 
@@ -41,8 +41,7 @@ def test_a_state_that_goes_while_it_is_copied_is_missing(pool, tmp_path, monkeyp
 def test_a_removal_that_fails_says_of_what(tmp_path):
     """In a directory like /tmp nobody may remove what is not his own."""
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     where = tmp_path / "pool"
     where.mkdir()
     where.chmod(0o1777)

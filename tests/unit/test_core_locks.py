@@ -8,6 +8,7 @@ import pytest
 from avocado_pool_plugin.core import layout, locks
 from avocado_pool_plugin.core.errors import LockTimeout, PoolError, PoolUnreachable
 from tests.support.needs import need_root
+from tests.support.places import opened
 from tests.support.processes import in_child, lock_holder, python
 
 
@@ -142,8 +143,7 @@ def test_a_place_that_can_not_be_written_is_unreachable(tmp_path):
 
 def test_other_users_of_the_group_can_take_a_lock_that_was_left(path, tmp_path):
     need_root()
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    opened(tmp_path)
     path.parent.mkdir()
     path.parent.chmod(0o2775)
     os.chown(path.parent, -1, 4242)

@@ -14,7 +14,7 @@ from avocado_pool_plugin.core.qcow2 import Change
 from avocado_pool_plugin.core.records import Stamp
 from avocado_pool_plugin.ssh import changing
 from avocado_pool_plugin.upkeep.hands import LocalHands
-from tests.support.places import local_store, settle
+from tests.support.places import local_store, opened, settle
 from tests.support.shells import ODD, as_nobody, far, shell
 
 __all__ = ["shell"]
@@ -84,8 +84,7 @@ def change_there(directory: Path) -> Iterator[Callable[[str, Change, Stamp], Non
 @pytest.mark.parametrize("by", [change_here, change_there])
 def test_the_owner_may_change_a_read_only_file(tmp_path, by):
     """And its mode is as before then, changed or not; root may do so anyway."""
-    for directory in (tmp_path, *tmp_path.parents[:-2]):
-        directory.chmod(directory.stat().st_mode | 0o555)
+    opened(tmp_path)
     path, _, change = made(tmp_path)
     os.chown(path, 65534, 65534)
     os.chmod(path, 0o444)

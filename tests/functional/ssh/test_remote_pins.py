@@ -18,7 +18,7 @@ from avocado_pool_plugin.ssh.shell import Shell
 from avocado_pool_plugin.ssh.talk import Talk
 from avocado_pool_plugin.states import ops
 from tests.support.mounts import read_only
-from tests.support.places import POLICY, local_store, put
+from tests.support.places import POLICY, local_store, opened, put
 from tests.support.processes import in_child
 from tests.support.remote import remote_store, server
 from tests.support.remote_labs import RemoteLab
@@ -124,8 +124,7 @@ def test_where_nothing_can_be_written_nothing_is_said(shell, tmp_path):
 
 def test_other_users_note_their_use_as_well(tmp_path):
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:-2]:
-        parent.chmod(parent.stat().st_mode | 0o055)
+    opened(tmp_path.parent)
     with far(as_nobody("dash")) as one:
         one.pin(pin_of(tmp_path), Pin.new([A]).encode())
         one.used(str(tmp_path / "a.state"))

@@ -26,7 +26,7 @@ from avocado_pool_plugin.core.errors import (
 from avocado_pool_plugin.ssh import survey, talk
 from avocado_pool_plugin.ssh.shell import Shell
 from tests.support.mounts import fill, mounted, read_only
-from tests.support.places import digest_of, local_store, ours, put, settle
+from tests.support.places import digest_of, local_store, opened, ours, put, settle
 from tests.support.processes import lock_holder
 from tests.support.shells import (
     NEEDED,
@@ -286,8 +286,7 @@ def test_a_clock_that_is_ahead_takes_nothing_from_the_trash(shell, tmp_path, mon
 
 def test_what_others_threw_away_long_ago_keeps_nobody_from_removing_his_own(tmp_path):
     """In a directory like /tmp each may remove his own files only."""
-    for above in (tmp_path, *tmp_path.parents[:3]):
-        os.chmod(above, os.stat(above).st_mode | 0o555)
+    opened(tmp_path)
     path = tmp_path / "pool" / "x.state"
     path.parent.mkdir()
     path.parent.chmod(0o1777)
@@ -426,8 +425,7 @@ def test_directories_are_made_for_the_same_people(shell, tmp_path):
 
 
 def test_what_cannot_be_written_is_told(tmp_path):
-    for above in (tmp_path, *tmp_path.parents[:-2]):
-        os.chmod(above, os.stat(above).st_mode | 0o555)
+    opened(tmp_path)
     path = put_at(tmp_path / "x.state", b"content")
     (tmp_path / "file").touch()
     with far(as_nobody("dash")) as one:

@@ -3,17 +3,20 @@
 import copy
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from avocado_pool_plugin.core import plan, users
 from avocado_pool_plugin.core.errors import ChainBroken, ImageInUse, StateMissing, StateNeeded
 from avocado_pool_plugin.core.local import LocalStore
-from avocado_pool_plugin.states import keeping
+from avocado_pool_plugin.states import keeping, moves
 from avocado_pool_plugin.states.imagecache import ImageCache
 from tests.support.images import edit, held_open
 from tests.support.needs import need_programs
 from tests.support.places import put_image
+from tests.support.processes import in_child
 from tests.support.states import OWN, doing, get, made, other, put, show, stamp, trash, unset
 from tests.support.vms import Lab, backing, holds, sound, write
 
@@ -363,3 +366,44 @@ def test_a_state_that_goes_while_it_is_fetched_is_missing(lab, monkeypatch):
     monkeypatch.setattr(LocalStore, "_require_space", going)
     with pytest.raises(StateMissing, match="does not exist"):
         get(other(lab), "a")
+
+
+def test_a_state_that_goes_while_its_transfer_is_planned_is_missing(lab):
+    """Known of it was something, but it is gone when its size is asked for."""
+    made(lab, "a")
+    path = lab.shared("a")
+
+    def known(name):
+        found = plan.HERE.known(name)
+        path.unlink(missing_ok=True)
+        return found
+
+    with pytest.raises(StateMissing, match="is missing"):
+        plan.plan_transfer(
+            [(str(path), str(other(lab).state("a")))], replace(plan.HERE, known=known)
+        )
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_state_is_kept_while_an_image_on_it_becomes_another(lab, monkeypatch, away):
+    """The image is not in its place then, and the state that it becomes is not there yet."""
+    made(lab, "a", **OWN)
+    write(lab.image(), 9, "2M")
+    second = neighbour(lab)
+    get(second, "a", **OWN)
+    write(second.image(), PATTERN)
+    plain = moves.name_parent
+
+    def meanwhile(*args):
+        monkeypatch.setattr(moves, "name_parent", plain)
+        assert not lab.image().exists()
+        if away:
+            users.users_of(str(lab.state("a")))  # whoever asks forgets that it was there
+        assert in_child(lambda: put(second, "a", **OWN)) == 0
+        plain(*args)
+
+    monkeypatch.setattr(moves, "name_parent", meanwhile)
+    put(lab, "b", **OWN)
+    assert holds(lab.state("a"), 1) and holds(second.image(), PATTERN)
+    get(lab, "b", **OWN)
+    assert holds(lab.image(), 1) and holds(lab.image(), 9, "2M")

@@ -16,7 +16,7 @@ from avocado_pool_plugin.upkeep.gc import size
 from avocado_pool_plugin.upkeep.holders import held_locks
 from avocado_pool_plugin.upkeep.site import Item, Site
 from tests.support.images import chain, held_open, image
-from tests.support.places import Dir, digest_of, put, put_image
+from tests.support.places import Dir, digest_of, opened, put, put_image
 from tests.support.shells import ODD, SHELLS, as_nobody, far
 from tests.support.sites import HERE, SITES, site
 
@@ -150,8 +150,7 @@ def test_odd_names(pool, here, name):
 @pytest.fixture
 def nobody(filled: Dir, tmp_path: Path) -> Iterator[None]:
     """A user who may go to the pool, and not into the directory of its image."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    opened(tmp_path)
     filled.image.chmod(0)
     yield
     filled.image.chmod(0o755)

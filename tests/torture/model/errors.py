@@ -44,6 +44,9 @@ def _unknown(step: Step, op: Op) -> bool:
 
 def _there_all_the_time(step: Step, op: Op, image: Image) -> bool:
     """Tell whether a state was in a place in which nobody removed or replaced anything of it."""
+    if any(other.verb == UNSET or other.cascade for other in step.on(image, GET, SET, UNSET)
+           if other is not op and op.cache in other.places):  # fmt: skip
+        return False  # from the cache, in which it was already
     places = (op.cache,) if op.own else (*POOLS, op.cache)
     for place in places:
         others = [other for other in step.ops if other is not op and place in other.places]

@@ -127,7 +127,7 @@ class Step:
         elif not self.known.whole(key, new):
             assert self._may_break(key, old), f"{key} is {new}, which nobody set; it was {old}"
             self._refused(key, new)
-        elif not (old and (old.inode, old.content) == (new.inode, new.content)):
+        elif not (old and old.inode == new.inode and old.content in (None, new.content)):
             allowed = self._may_hold(key)
             assert new.content in allowed, f"{key} became {new}, not of {allowed}; it was {old}"
 
@@ -225,23 +225,26 @@ class Step:
         was = self.before.images.get(working)
         if was and was.content == wrote:
             assert self._may_spoil(working), f"{working} was {wrote} and is lost: {found}"
+        self.known.based[working] = _UNKNOWN
 
     def _found(self, working: Working, found: File) -> None:
         """Note what a guest finds in an image."""
         assert found.content is not None
         self.known.wrote[working] = found.content
-        before = self.before.images.get(working)
-        if before and before.inode == found.inode:
-            return
         worker, image = working
+        before = self.before.images.get(working)
+        cut = any((op.worker, op.vm, ended.how) == (worker, image.vm, KILLED) and op.verb != GC
+                  for op, ended in zip(self.ops, self.ended, strict=True))  # fmt: skip
+        if before and before.inode == found.inode:
+            # a get that is about to replace an image forgets first who stands on its state
+            self.known.loose |= {working} if cut else set()
+            return
         here = [op for op in self.on(image, GET, SET, UNSET) if op.cache == WORKERS[worker]]
-        # of several, another one may have replaced what it was made on right after that
-        known = self.after.files_below(*working) if len(here) <= 1 else _UNKNOWN
-        self.known.based[working] = known
+        # another one may have replaced what it was made on right after that
+        own = [op.worker for op in here] == [worker] and not self.before.intents
+        self.known.based[working] = self.after.files_below(*working) if own else _UNKNOWN
         self.known.loose.discard(working)
-        for op, ended in zip(self.ops, self.ended, strict=True):
-            if (op.worker, op.vm, ended.how) == (worker, image.vm, KILLED) and op.verb != GC:
-                self.known.loose.add(working)
+        self.known.loose |= {working} if cut else set()
 
     def given(self, op: Op, image: Image) -> set[Content]:
         """Return what a get may give."""
@@ -260,7 +263,7 @@ class Step:
         for op in self.ops:
             if WORKERS[worker] not in op.places:
                 continue
-            if op.verb == GC and working in self.known.loose:
+            if op.verb in (GC, SET) and op.vm in ("", image.vm) and working in self.known.loose:
                 return True
             if op.vm != image.vm or op.verb == RECOVER:
                 continue
