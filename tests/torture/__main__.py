@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.torture import faults
 from tests.torture.row import Row, Wish
 from tests.torture.rows import MODULES
-from tests.torture.table import to_rst, write_document
+from tests.torture.table import keep, write_document
 
 
 def options() -> argparse.Namespace:
@@ -22,7 +22,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the same seed does the same")
     parser.add_argument("--short", action="store_true", help="a small part of each row")
     parser.add_argument("--only", choices=MODULES, action="append", help="rows of one kind")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/torture.rst")
+    parser.add_argument(
+        "--write", action="store_true", help="put what ran last of each kind into docs/torture.rst"
+    )
     return parser.parse_args()
 
 
@@ -44,17 +46,26 @@ def main() -> int:
     with scratch() as directory:
         wish = Wish(wanted.seed, wanted.short, directory, _say)
         for name in wanted.only or MODULES:
-            for row in MODULES[name](wish):
-                rows.append(row)
-                print(row, *row.wrong, sep="\n  ", flush=True)
+            found = _run(name, wish)
+            rows += found
+            if not wanted.short:
+                keep(name, wanted.seed, found)
     minutes = (time.monotonic() - began) / 60
     if wanted.write:
-        write_document(to_rst(rows, wanted.seed, minutes))
+        write_document()
     wrong = [row for row in rows if row.wrong or not row.tried]
     verdict = f"{len(wrong)} of {len(rows)} rows did not hold" if wrong else "all held"
     tries = f"{sum(row.tried for row in rows):,} tries"
     print(f"{tries} in {minutes:.1f} min, seed {wanted.seed}: {verdict}")
     return 1 if wrong else 0
+
+
+def _run(name: str, wish: Wish) -> list[Row]:
+    found = []
+    for row in MODULES[name](wish):
+        found.append(row)
+        print(row, *row.wrong, sep="\n  ", flush=True)
+    return found
 
 
 def _say(text: str) -> None:

@@ -48,10 +48,13 @@ class Sweep:
         self._after = self._view()
         assert self._before != self._after, f"{scene.name} does nothing"
 
-    def points(self, how: str) -> list[int]:
-        """Return the calls that can be hurt in a way."""
-        calls = enumerate(self.calls, 1)
-        return [at for at, call in calls if how != SHORT or call in PARTIAL]
+    def points(self, hows: tuple[str, ...], seed: int) -> list[tuple[int, str]]:
+        """Return all calls, each with one way to hurt it; another seed begins with another way."""
+        found = []
+        for at, call in enumerate(self.calls, 1):
+            able = [how for how in hows if how != SHORT or call in PARTIAL]
+            found.append((at, able[(at + seed) % len(able)]))
+        return found
 
     def fresh(self) -> None:
         """Bring everything back to how it was before."""

@@ -5,9 +5,8 @@ A step is one operation, or several at once; any may have been killed. What is f
 where the next one begins, so what was left open by a kill is known again.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from avocado_pool_plugin.core import chain
 from avocado_pool_plugin.core.errors import ChainBroken, StateMissing
@@ -15,6 +14,7 @@ from avocado_pool_plugin.core.policy import Policy
 from tests.torture.model import errors
 from tests.torture.model.crowd import BROKE, DONE, KILLED, REFUSED, Ended
 from tests.torture.model.disk import Content
+from tests.torture.model.known import UNKNOWN, Known, Working
 from tests.torture.model.work import GC, GET, RECOVER, SET, UNSET, Op
 from tests.torture.model.world import (
     CACHES,
@@ -28,35 +28,6 @@ from tests.torture.model.world import (
     every_image,
     images_of,
 )
-
-Working = tuple[int, Image]
-#: Files that no image stands on.
-_UNKNOWN = (-1,)
-
-
-@dataclass
-class Known:
-    """
-    What is known between steps.
-
-    :ivar made: what was ever to be a state
-    :ivar wrote: what the guest has in each working image
-    :ivar based: the files under each, when it was made or found right
-    :ivar loose: images that nobody has registered, as their maker was killed
-    :ivar pins: what live processes need
-    :ivar opened: images that are open in a QEMU
-    """
-
-    made: dict[tuple[Image, str], set[Content]] = field(default_factory=lambda: defaultdict(set))
-    wrote: dict[Working, Content] = field(default_factory=dict)
-    based: dict[Working, tuple[int, ...]] = field(default_factory=dict)
-    loose: set[Working] = field(default_factory=set)
-    pins: set[Key] = field(default_factory=set)
-    opened: set[Working] = field(default_factory=set)
-
-    def whole(self, key: Key, file: File | None) -> bool:
-        """Tell whether a state is what somebody set."""
-        return file is not None and file.content in self.made[key.image, key.state]
 
 
 @dataclass(frozen=True)
@@ -225,7 +196,7 @@ class Step:
         was = self.before.images.get(working)
         if was and was.content == wrote:
             assert self._may_spoil(working), f"{working} was {wrote} and is lost: {found}"
-        self.known.based[working] = _UNKNOWN
+        self.known.based[working] = UNKNOWN
 
     def _found(self, working: Working, found: File) -> None:
         """Note what a guest finds in an image."""
@@ -242,7 +213,7 @@ class Step:
         here = [op for op in self.on(image, GET, SET, UNSET) if op.cache == WORKERS[worker]]
         # another one may have replaced what it was made on right after that
         own = [op.worker for op in here] == [worker] and not self.before.intents
-        self.known.based[working] = self.after.files_below(*working) if own else _UNKNOWN
+        self.known.based[working] = self.after.files_below(*working) if own else UNKNOWN
         self.known.loose.discard(working)
         self.known.loose |= {working} if cut else set()
 

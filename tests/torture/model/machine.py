@@ -21,7 +21,8 @@ from tests.support.vms import sound
 from tests.torture.model.crowd import DONE, KILLED, Crowd, Ended, Kill
 from tests.torture.model.disk import BASE, SLOTS
 from tests.torture.model.draw import anything, crowds, images, kills, workers
-from tests.torture.model.law import Known, Step
+from tests.torture.model.known import Known
+from tests.torture.model.law import Step
 from tests.torture.model.work import GC, GET, RECOVER, SET, UNSET, Op, pinned, work
 from tests.torture.model.world import (
     NAMES,

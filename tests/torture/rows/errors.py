@@ -1,4 +1,4 @@
-"""Each write-side call fails once: no space, a broken disk, an interruption, half a write."""
+"""Each write-side call fails once: no space, a broken disk, an interruption or half a write."""
 
 from collections.abc import Iterator
 
@@ -13,5 +13,5 @@ _RIGHT = (
 
 def rows(wish: Wish) -> Iterator[Row]:
     """Sweep all scenes in all ways."""
-    what = "ENOSPC, EIO, EINTR, short write at each call"
+    what = "ENOSPC, EIO, EINTR or half a write at each call"
     yield from swept(wish, what, _RIGHT, "ENOSPC", "EIO", "EINTR", SHORT)

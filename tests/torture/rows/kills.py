@@ -31,7 +31,7 @@ def swept(wish: Wish, what: str, right: str, *hows: str) -> Iterator[Row]:
 
     :param what: happens to them, for the table
     :param right: what has to be right
-    :param hows: in which ways, see :meth:`Faults.run`
+    :param hows: in which ways, see :meth:`Faults.run`; of several each call has its turn
     """
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as pool:
         found = []
@@ -47,8 +47,7 @@ def _sweep(wish: Wish, name: str, row: Row, hows: tuple[str, ...]) -> Row:
     # where fsync costs nothing
     with tempfile.TemporaryDirectory(dir=memory()) as directory:
         sweep = Sweep(scene, faults(), Path(directory))
-        points = [(at, how) for how in hows for at in sweep.points(how)]
-        for at, how in wish.sample(points, _SHORT * len(hows), name):
+        for at, how in wish.sample(sweep.points(hows, wish.seed), _SHORT * len(hows), name):
             wish.progress(f"{name}: {how} at call {at} of {len(sweep.calls)}")
             with row.trying(f"{name}, {how} at call {at} ({sweep.calls[at - 1]})"):
                 outcome = sweep.hurt(at, how)

@@ -1,4 +1,4 @@
-"""A running vm is saved, QEMU without a guest, and its save is hurt at each write-side call."""
+"""A running vm is saved, QEMU without a guest, and its save is hurt at write-side calls."""
 
 import multiprocessing
 import os
@@ -22,8 +22,8 @@ _KINDS: dict[str, type[Case]] = {
     "set of a vm state that the vm stands on": Merged,
     "set of a vm state whose image can't be moved": Copied,
 }
-#: Errors are tried at every so many calls: each try starts a QEMU.
-_EVERY = 5
+#: Kills and errors are tried at every so many calls: each try starts a QEMU.
+_KILLS, _ERRORS = 2, 8
 #: Points of each kind in a short run.
 _SHORT = 2
 
@@ -33,7 +33,7 @@ def rows(wish: Wish) -> Iterator[Row]:
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork")) as pool:
         found = []
         for name in _KINDS:
-            row = Row(f"{name}, killed at each call, ENOSPC, EIO, EINTR, short write", _RIGHT)
+            row = Row(f"{name}, killed at its calls, or ENOSPC, EIO, EINTR, half a write", _RIGHT)
             found.append(pool.submit(_sweep, wish, name, row))
         for each in found:
             yield each.result()
@@ -55,9 +55,9 @@ def _sweep(wish: Wish, name: str, row: Row) -> Row:
 
 
 def _points(calls: int) -> list[tuple[int, str]]:
-    found = [(at, KILL) for at in range(1, calls + 1)]
+    found = [(at, KILL) for at in range(1, calls + 1, _KILLS)]
     for number, how in enumerate(("ENOSPC", "EIO", "EINTR", SHORT)):
-        found += [(at, how) for at in range(1 + number, calls + 1, _EVERY)]
+        found += [(at, how) for at in range(1 + 2 * number, calls + 1, _ERRORS)]
     return found
 
 

@@ -22,7 +22,7 @@ _RIGHT = (
     "a reason; the next operation heals"
 )
 #: Throws of the dice, lives of the machine with each, and steps of a life.
-_SEEDS, _LIVES, _STEPS = 16, 6, 60
+_SEEDS, _LIVES, _STEPS = 12, 6, 60
 
 
 def rows(wish: Wish) -> Iterator[Row]:
