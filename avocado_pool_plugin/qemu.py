@@ -26,6 +26,9 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 _IN_USE, _LINGERS = "Is another process using the image", 3.0
 #: Exit statuses of ``qemu-img check``: fine, and only clusters leaked.
 HARMLESS = (0, 3)
+#: What writes an image. These end with status 0 even if the image's tables could not be written as
+#: it was closed, and content was lost with them; but they say so.
+_WRITERS = ("create", "rebase", "commit", "convert")
 #: How many characters of what a program says are told.
 _TOLD = 300
 
@@ -41,12 +44,17 @@ def _run(
         # who is killed leaves its qemu-img running for a moment
         time.sleep(0.05)
         done = _once(command, timeout)
-    if done.returncode not in fine:
+    if done.returncode not in fine or (args[0] in _WRITERS and _complains(done.stderr)):
         said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
         if any(reason in said for reason in _FULL):
             raise SpaceMissing(f"{said}; free space there and try again, what is there is whole")
         raise ToolFailed(f"{' '.join(command)} failed with status {done.returncode}: {said}")
     return done
+
+
+def _complains(said: str) -> bool:
+    """Tell whether a program says more than warnings."""
+    return any(line.strip() and "warning:" not in line for line in said.splitlines())
 
 
 def _once(command: list[str], timeout: int) -> subprocess.CompletedProcess[str]:
