@@ -48,12 +48,15 @@ class Worker:
     :param place: returns the pool as its keeper sees it
     :param begin: is called in its process before all else
     :param unsure: whether a file that nobody has read yet may be taken for one that was changed
+    :param mixed: whether its file system may show parts of an old and a new file as one, which is
+        then refused as corrupt
     """
 
     lab: Lab
     place: Callable[[], Site]
     begin: Callable[[], object] = int
     unsure: bool = False
+    mixed: bool = False
 
 
 class _Work:
@@ -76,9 +79,10 @@ class _Work:
                 verb()
                 self.say(did=name)
             except FileCorrupt as error:
-                if error.expected is not None or not self.worker.unsure:
+                unsure = error.expected is None and self.worker.unsure
+                if not (unsure or self.worker.mixed):
                     self.say(wrong=traceback.format_exc())
-                self.say(did=f"{name} refused", why=f"FileCorrupt: {error}")
+                self.say(did="taken for corrupt", why=f"{name}: {error}")
             except (PoolError, exceptions.TestBaseException) as error:
                 self.say(did=f"{name} refused", why=f"{type(error).__name__}: {error}")
             except BaseException:

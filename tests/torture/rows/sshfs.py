@@ -75,7 +75,10 @@ class _Round:
         with two_mounts(self.server, self.plain, points) as mounts:
             labs = self.labs(points)
             common_states.fill(labs[0])
-            workers = [Worker(lab, _keeper(lab), unsure=self.shared == "cache") for lab in labs]
+            workers = [
+                Worker(lab, _keeper(lab), unsure=self.shared == "cache", mixed=self.how == FROZEN)
+                for lab in labs
+            ]
             pids = crowd.start(workers, self.dice, self.steps, logs)
             try:
                 self._cut(mounts, row)
