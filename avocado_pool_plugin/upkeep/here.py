@@ -34,7 +34,13 @@ from avocado_pool_plugin.core.qcow2 import check_movable, read_header
 from avocado_pool_plugin.core.records import FileInfo, Stamp
 from avocado_pool_plugin.upkeep.eyes import LocalEyes
 from avocado_pool_plugin.upkeep.hands import LocalHands
-from avocado_pool_plugin.upkeep.listing import entry_of, is_home, leads_to_directory, listed
+from avocado_pool_plugin.upkeep.listing import (
+    entry_of,
+    is_directory,
+    is_home,
+    leads_to_directory,
+    listed,
+)
 from avocado_pool_plugin.upkeep.naming import is_root_image, state_at
 from avocado_pool_plugin.upkeep.site import Entry, Item
 
@@ -134,7 +140,7 @@ class LocalSite:
 
     def _notes_in(self, directory: str) -> Iterator[Entry]:
         for file in listed(directory):
-            if file.is_dir(follow_symlinks=False):
+            if is_directory(file):
                 yield from self._notes_in(file.path)
                 continue
             entry = entry_of(file)

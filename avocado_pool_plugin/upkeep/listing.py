@@ -54,10 +54,22 @@ def is_home(entry: os.DirEntry[str]) -> bool:
 
 def leads_to_directory(entry: os.DirEntry[str]) -> bool:
     """Tell whether something in a directory is a directory, or a link to one."""
+    return is_directory(entry, follow=True)
+
+
+def is_directory(entry: os.DirEntry[str], *, follow: bool = False) -> bool:
+    """
+    Tell whether something in a directory is a directory; a link that leads nowhere is a file.
+
+    :param follow: or a link to one
+    :raises PoolUnreachable: that can't be told
+    """
     try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link that leads nowhere is taken as a file
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in (*_NOWHERE, errno.EACCES):
+            return False
+        raise unreachable(entry.path, error) from error
 
 
 def entry_of(file: os.DirEntry[str]) -> Entry | None:
