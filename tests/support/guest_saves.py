@@ -1,15 +1,20 @@
 """Saves of running guests that are killed: old or new, and never half."""
 
+import time
 from functools import cached_property
 from pathlib import Path
 
 from virttest.utils_params import Params
 
 from avocado_pool_plugin.core import records
+from avocado_pool_plugin.core.errors import ImageInUse
 from avocado_pool_plugin.states import setup
 from tests.support.guests import left_as_they_are, whole, with_ready
 from tests.support.jobs import Job
 from tests.support.vms import sound
+
+#: Seconds that a QEMU may take to end.
+_PATIENCE = 30
 
 
 class KilledSaves:
@@ -68,7 +73,7 @@ class KilledSaves:
             }
         )
         # the next operation completes it or takes it back
-        assert {"checkpoint", "ready"} <= set(setup.show_states(params))
+        assert {"checkpoint", "ready"} <= set(_shown(params))
         assert whole(ram)
         sound(self._worker.image_state("checkpoint"))
         sound(image)
@@ -82,6 +87,19 @@ class KilledSaves:
         asked = {"get_state_vms": "checkpoint", "pool_scope": "own"}
         job = self._worker.do("recall", memory_wanted=wanted, memory_unwanted=unwanted, **asked)
         job.passed()
+
+
+def _shown(params: Params) -> list[str]:
+    """Return the states, once the QEMU of the killed test has ended, which takes a moment."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            found: list[str] = setup.show_states(params)
+            return found
+        except ImageInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _generation(ram: Path) -> str:
