@@ -129,7 +129,7 @@ def rows(wish: Wish) -> Iterator[Row]:
     """Share a pool by two mounts, then the cache that is on them."""
     hows = {"pool": [NO_CUT, GONE, FROZEN, EMPTY, NO_CUT, GONE], "cache": [NO_CUT, FROZEN]}
     if wish.short:
-        hows = {"pool": [NO_CUT, GONE]}
+        hows = {"pool": [NO_CUT, FROZEN]}
     with wish.directory("sshfs") as directory, sftp_server(directory / "sshd") as server:
         for shared, cuts in hows.items():
             row = Row(
