@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _NEW_PID_NAMESPACE = 0x20000000
+_NEW_MOUNT_NAMESPACE = 0x00020000
+_PRIVATE = 1 << 18 | 1 << 14  # what is mounted below, too
 #: Seconds until a child that hangs is killed.
 _PATIENCE = 300
 
@@ -46,9 +48,19 @@ def _child(work: Callable[[], object], said: Path, elsewhere: bool) -> None:
 
 
 def _in_new_namespace(work: Callable[[], object], said: Path) -> int:
-    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_PID_NAMESPACE):
-        raise OSError(ctypes.get_errno(), "no namespace for process ids")
+    _call("unshare", _NEW_PID_NAMESPACE | _NEW_MOUNT_NAMESPACE)
     pid = os.fork()
     if pid == 0:
-        _child(work, said, elsewhere=False)
+        _child(lambda: (_own_processes(), work()), said, elsewhere=False)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _own_processes() -> None:
+    """Have ``/proc`` tell of the processes of this namespace, as whoever asks it expects."""
+    _call("mount", b"none", b"/", None, _PRIVATE, None)
+    _call("mount", b"proc", b"/proc", b"proc", 0, None)
+
+
+def _call(name: str, *args: object) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args):
+        raise OSError(ctypes.get_errno(), f"no {name} for processes of their own")
