@@ -28,11 +28,14 @@ class Said:
     """
     What workers say they did.
 
-    :ivar kept: by worker, what it last saved under a name of its own: what may be there now
+    :ivar kept: by worker, what may be there under its own name: what it saved last and what it
+        tried to save since, None for nothing
+    :ivar tried: by worker, all that it ever tried to save there, and nothing
     :ivar wrong: errors that users are not to see
     """
 
-    kept: dict[int, list[int]] = field(default_factory=dict)
+    kept: dict[int, list[int | None]] = field(default_factory=dict)
+    tried: dict[int, list[int | None]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -96,13 +99,16 @@ def visible(root: Path) -> Iterator[Path]:
             yield path
 
 
-def nothing_lost(root: Path, said: Said) -> None:
-    """Make sure that what a worker saved for itself is there, as it saved it last."""
-    for number, numbers in said.kept.items():
+def nothing_lost(root: Path, allowed: dict[int, list[int | None]]) -> None:
+    """
+    Make sure that what workers saved for themselves is there.
+
+    :param allowed: by worker, what may be there
+    """
+    for number, numbers in allowed.items():
         path = root / "vm1" / "image1" / f"{own(number)}.qcow2"
-        assert path.exists() or len(numbers) > 1 or not numbers, f"{path} was lost"
-        if path.exists():
-            assert number_in(path) in numbers, f"{path} is not what was saved last: {numbers}"
+        found = number_in(path) if path.exists() else None
+        assert found in numbers, f"{path} has {found}, may have one of {numbers}"
 
 
 def heals(lab: Lab, said: Said) -> None:

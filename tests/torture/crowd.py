@@ -221,7 +221,8 @@ def heard(logs: Path, row: Row) -> Said:
                 if what == "did":
                     row.count("refused" if value.endswith(" refused") else value)
                 elif what == "keeping":
-                    said.kept.setdefault(number, []).append(value)
+                    said.kept.setdefault(number, [None]).append(value)
+                    said.tried.setdefault(number, [None]).append(value)
                 elif what == "kept":
                     said.kept[number] = [value]
                 elif what == "wrong":

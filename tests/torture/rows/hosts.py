@@ -99,7 +99,7 @@ class _Round:
         assert said.wrong == [], "\n".join(said.wrong)
         assert hung == [], f"workers {hung} never came to their end"
         common_states.all_true(self.root / "pool")
-        common_states.nothing_lost(self.root / "pool", said)
+        common_states.nothing_lost(self.root / "pool", said.kept)
         common_states.heals(self.near("fresh"), said)
 
     def all_cuts(self) -> list[tuple[str, Callable[[], object]]]:

@@ -75,10 +75,8 @@ class _Round:
         with two_mounts(self.server, self.plain, points) as mounts:
             labs = self.labs(points)
             common_states.fill(labs[0])
-            workers = [
-                Worker(lab, _keeper(lab), unsure=self.shared == "cache", mixed=self.how == FROZEN)
-                for lab in labs
-            ]
+            unsure, mixed = self.shared == "cache", self.how in (FROZEN, EMPTY)
+            workers = [Worker(lab, _keeper(lab), unsure=unsure, mixed=mixed) for lab in labs]
             pids = crowd.start(workers, self.dice, self.steps, logs)
             try:
                 self._cut(mounts, row)
@@ -92,10 +90,10 @@ class _Round:
         for point in points:
             common_states.all_true(point)
         common_states.all_true(self.root / "pool")
-        if self.how == EMPTY:
-            # what was saved then is where no mount was
-            said.kept = {number: [*numbers, *numbers] for number, numbers in said.kept.items()}
-        common_states.nothing_lost(self.root / "pool" if self.shared == "cache" else shared, said)
+        # what was saved while an empty directory was there went with it
+        allowed = said.tried if self.how == EMPTY else said.kept
+        pool = self.root / "pool" if self.shared == "cache" else shared
+        common_states.nothing_lost(pool, allowed)
         fresh = Lab(self.root / "fresh")
         fresh.pool = self.plain / "pool" if self.shared == "pool" else self.root / "pool"
         if self.shared == "cache":
@@ -129,7 +127,7 @@ def rows(wish: Wish) -> Iterator[Row]:
     """Share a pool by two mounts, then the cache that is on them."""
     hows = {"pool": [NO_CUT, GONE, FROZEN, EMPTY, NO_CUT, GONE], "cache": [NO_CUT, FROZEN]}
     if wish.short:
-        hows = {"pool": [NO_CUT, FROZEN]}
+        hows = {"pool": [NO_CUT, GONE, FROZEN]}
     with wish.directory("sshfs") as directory, sftp_server(directory / "sshd") as server:
         for shared, cuts in hows.items():
             row = Row(
