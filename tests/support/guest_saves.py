@@ -6,10 +6,9 @@ from pathlib import Path
 
 from virttest.utils_params import Params
 
-from avocado_pool_plugin.core import records
 from avocado_pool_plugin.core.errors import ImageInUse
 from avocado_pool_plugin.states import setup
-from tests.support.guests import left_as_they_are, whole, with_ready
+from tests.support.guests import generation, left_as_they_are, whole, with_ready
 from tests.support.jobs import Job
 from tests.support.vms import sound
 
@@ -53,10 +52,10 @@ class KilledSaves:
         """
         with left_as_they_are(self._worker.cache):
             ram = self._worker.ram("checkpoint")
-            old = _generation(ram)
+            old = generation(ram)
             assert self._save(after).status != 0, "it was not killed"
             self._check_files(ram)
-            new = _generation(ram) != old
+            new = generation(ram) != old
             if resumed:
                 self._check_guest(new)
         return new
@@ -100,9 +99,3 @@ def _shown(params: Params) -> list[str]:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def _generation(ram: Path) -> str:
-    record = records.read_record(str(ram))
-    assert record is not None
-    return record.info.generation

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from avocado_pool_plugin.core import records, vmstate
+from avocado_pool_plugin.core import knowledge, vmstate
+from avocado_pool_plugin.core.records import FileInfo
 from tests.support.jobs import EXAMPLES, PATIENCE, Job, Worker, configure
 
 STEPS = Path(__file__).resolve().parents[1] / "functional" / "guests" / "steps"
@@ -82,16 +83,28 @@ class Machines(Worker):
 
 
 def passport(ram: Path) -> dict[str, str]:
-    record = records.read_record(str(ram))
-    assert record is not None and record.info.passport is not None
-    return dict(record.info.passport.machine)
+    passport = _known(ram).passport
+    assert passport is not None
+    return dict(passport.machine)
+
+
+def generation(ram: Path) -> str:
+    """Return what tells a RAM file from all others of its name."""
+    return _known(ram).generation
 
 
 def whole(ram: Path) -> bool:
     """Tell whether a RAM file stands beside the image states that it was saved with."""
-    record = records.read_record(str(ram))
-    assert record is not None and record.info.passport is not None
-    return not vmstate.strangers(str(ram), record.info.passport)
+    passport = _known(ram).passport
+    assert passport is not None
+    return not vmstate.strangers(str(ram), passport)
+
+
+def _known(ram: Path) -> FileInfo:
+    """Return what is recorded of a RAM file, be it by a writer that was killed just then."""
+    known = knowledge.peek(str(ram))
+    assert known is not None
+    return known.info
 
 
 def with_ready(root: Path) -> Machines:
