@@ -31,10 +31,8 @@ def main(verb: str, one: str, other: str, locking: str) -> None:
         store.publish(one, other)
     elif verb == "fetch":
         store.fetch(one, other)
-    elif verb == "link":
-        LinkStore(policy, qemu.rename_backing).fetch(one, other)
     else:
-        store.remove(other)
+        LinkStore(policy, qemu.rename_backing).fetch(one, other)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """
-A function in a child of this process, killed or failed at its n-th system call of a kind.
+A function in a child of this process, killed at its n-th system call of a kind.
 
 Everything is imported already, so a run costs milliseconds. Only the child itself is traced, not
 its threads and not the programs that it starts.
@@ -96,12 +96,4 @@ def points(
 def killed(work: Callable[[], object], scratch: Path, call: str, number: int) -> Outcome:
     """Kill a function at a call, before that takes effect."""
     inject = f"inject={call}:signal=SIGKILL:when={number}"
-    return run(work, scratch, ["-e", f"trace={call}", "-e", inject])
-
-
-def failed(
-    work: Callable[[], object], scratch: Path, call: str, number: int, error: str
-) -> Outcome:
-    """Let a call fail."""
-    inject = f"inject={call}:error={error}:when={number}"
     return run(work, scratch, ["-e", f"trace={call}", "-e", inject])

@@ -1,5 +1,3 @@
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +17,6 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     """A cache, a pool and no images yet; the pool may be on a host of some kind."""
     kind = getattr(request, "param", HERE)
     return Lab(tmp_path) if kind == HERE else RemoteLab(tmp_path, server(kind))
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A directory where fsync costs nothing, for sweeps."""
-    shared = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ _RIGHT = (
     "image sound and with all that was written; the next try heals"
 )
 #: Points of each scene in a short run.
-_SHORT = 4
+_SHORT = 12
 
 
 def rows(wish: Wish) -> Iterator[Row]:
@@ -47,7 +47,7 @@ def _sweep(wish: Wish, name: str, row: Row, hows: tuple[str, ...]) -> Row:
     # where fsync costs nothing
     with tempfile.TemporaryDirectory(dir=memory()) as directory:
         sweep = Sweep(scene, faults(), Path(directory))
-        for at, how in wish.sample(sweep.points(hows, wish.seed), _SHORT * len(hows), name):
+        for at, how in wish.sample(sweep.points(hows, wish.seed), _SHORT, name):
             wish.progress(f"{name}: {how} at call {at} of {len(sweep.calls)}")
             with row.trying(f"{name}, {how} at call {at} ({sweep.calls[at - 1]})"):
                 outcome = sweep.hurt(at, how)
