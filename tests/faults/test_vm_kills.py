@@ -1,9 +1,6 @@
 """Killed at any point of the save of a running vm: old or new as a whole, nothing is lost."""
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +8,7 @@ from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.states.intents import Owner
 from tests.faults.vm_cases import NEW, SINCE, Copied, Merged, New, Refused, Replaced, Sweep
 from tests.support.cuts import Point, calls, cut
+from tests.support.memory import in_memory
 from tests.support.vms import holds, write
 from tests.support.vmstates import be, get, is_, put, ram, show
 
@@ -18,10 +16,8 @@ from tests.support.vmstates import be, get, is_, put, ram, show
 @pytest.fixture
 def memory():
     """A directory where fsync costs nothing."""
-    shared = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with in_memory("vm-kills") as directory:
+        yield directory
 
 
 def swept(sweep, chosen):

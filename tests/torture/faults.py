@@ -23,6 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from avocado_pool_plugin.core.errors import PoolError
+from tests.support.memory import MEMORY
 from tests.support.needs import need_programs
 from tests.support.processes import ROOT
 
@@ -96,9 +97,8 @@ class Faults:
     """The page of this process and of what it forks; others of this program have their own."""
 
     def __init__(self) -> None:
-        shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
         with tempfile.NamedTemporaryFile(
-            prefix="torture-faults-", dir=shared, delete=False
+            prefix="torture-faults-", dir=MEMORY, delete=False
         ) as file:
             self._path = file.name
             file.truncate(ctypes.sizeof(_Page))
@@ -167,11 +167,6 @@ def sorts(outcome: Outcome) -> str:
     if not outcome.hit:
         return "ended before"
     return {-9: "killed", 0: "went on"}.get(outcome.status, "told")
-
-
-def memory() -> str | None:
-    """Return a directory in memory, where fsync costs nothing; None for the usual one."""
-    return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 #: Exit status of a child whose work ended with an error of ours.

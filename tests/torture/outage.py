@@ -12,20 +12,19 @@ import virttest.storage  # noqa: F401
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, knowledge, vmstate
-from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.states.recover import recover_states
 from tests.support.checking import ALWAYS
 from tests.support.images import guest_bytes
 from tests.support.places import digest_of
-from tests.support.states import OWN, get, leftovers, put
+from tests.support.states import OWN, get, put
 from tests.support.vms import Lab, holds, tool, write
 from tests.torture import disk
 from tests.torture.apart import apart
+from tests.torture.looks import IMAGE, LOOKED_AT, states, unfinished
 from tests.torture.scenes import SYNC, Scene
 
-#: How many MiB of an image are looked at, and what is written to it in the end, beyond them.
-_LOOKED_AT, _LAST, _THERE = 5, 77, "7M"
-IMAGE = "the working image"
+#: What is written to an image in the end, beyond what is looked at of it.
+_LAST, _THERE = 77, "7M"
 
 
 @dataclass(frozen=True)
@@ -146,20 +145,13 @@ class Outage:
         check_image(lab, views)
         self._scene.work(lab)
         check_same(look(lab), act.after, self._remade)
-        left = leftovers(lab.root)
-        assert not any("intents/" in name and name.endswith(".json") for name in left), left
+        assert unfinished(lab) == [], "notes on something unfinished stay"
         go_on(lab)
 
 
 def other(lab: Lab) -> Lab:
     """Return another lab on the same disk."""
     return Lab(lab.root.with_name("other"))
-
-
-def states(lab: Lab) -> dict[str, Path]:
-    """Return the files of states in all caches and pools of a lab, by name."""
-    paths = [*lab.root.glob("*/vm1/**/*.qcow2"), *lab.root.glob("*/vm1/*.state")]
-    return {str(p.relative_to(lab.root)): p for p in sorted(paths) if META not in p.parts}
 
 
 def look(lab: Lab) -> View:
@@ -175,7 +167,7 @@ def look(lab: Lab) -> View:
 def _guest(path: Path) -> str:
     """Return what a guest would see of an image; nothing of what is none, or is damaged."""
     try:
-        return str(guest_bytes(path, _LOOKED_AT)) if path.suffix == ".qcow2" else ""
+        return str(guest_bytes(path, LOOKED_AT)) if path.suffix == ".qcow2" else ""
     except AssertionError:
         return ""
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.memory import MEMORY
+
 T = TypeVar("T")
 #: So many failures of a row are told in full.
 TOLD = 5
-#: A file system in memory, where the system has one.
-_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Wish:
 
         :param memory: where fsync costs nothing, if there is such a place
         """
-        where = _MEMORY if memory and _MEMORY.is_dir() else self.scratch
+        where = (memory and MEMORY) or self.scratch
         path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=where))
         try:
             yield path

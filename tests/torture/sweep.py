@@ -5,18 +5,15 @@ from pathlib import Path
 
 from avocado_pool_plugin import qemu
 from avocado_pool_plugin.core import chain, knowledge, vmstate
-from avocado_pool_plugin.core.layout import META
 from avocado_pool_plugin.core.policy import Policy
 from avocado_pool_plugin.states.recover import recover_states
 from tests.support.images import guest_bytes
 from tests.support.places import digest_of
-from tests.support.states import leftovers
 from tests.support.vms import Lab
 from tests.torture.faults import KILL, PARTIAL, SHORT, Faults, Outcome
+from tests.torture.looks import IMAGE, LOOKED_AT, states, unfinished
 from tests.torture.scenes import Scene, known
 
-#: How many MiB of an image are looked at.
-_LOOKED_AT = 5
 #: What a guest would see of the images with these digests, as all runs have the same ones.
 _seen: dict[tuple[str, ...], str] = {}
 View = dict[str, str]
@@ -87,13 +84,13 @@ class Sweep:
         assert again.status == 0, f"the next try fails: {again.said}"
         assert self._view() == self._after, "the next try does not heal"
         self._check_states()
-        assert _intents(self._lab) == [], "notes on something unfinished stay"
+        assert unfinished(self._lab) == [], "notes on something unfinished stay"
 
     def _check_states(self) -> None:
         """All that is visible is old or new, as a whole, and true; nothing else came or went."""
         found = self._view(image=False)
         for name in self._before.keys() | self._after.keys() | found.keys():
-            if name == _IMAGE:
+            if name == IMAGE:
                 continue
             allowed = {view.get(name) for view in (self._before, self._after)}
             assert found.get(name) in allowed, f"{name} is {found.get(name)}, not of {allowed}"
@@ -116,29 +113,20 @@ class Sweep:
 
     def _check_image(self) -> None:
         found = self._view()
-        assert found.get(_IMAGE) in (self._before.get(_IMAGE), self._after.get(_IMAGE)), (
-            f"the working image is {found.get(_IMAGE)}"
+        assert found.get(IMAGE) in (self._before.get(IMAGE), self._after.get(IMAGE)), (
+            f"the working image is {found.get(IMAGE)}"
         )
 
     def _view(self, image: bool = True) -> View:
         """Return what a guest would see of all images, and the digests of RAM files."""
         look = digest_of if self._scene.exact else _look
-        found = {str(path.relative_to(self._place)): look(path) for path in _states(self._lab)}
+        found = {name: look(path) for name, path in states(self._lab).items()}
         working = self._lab.image()
         if image and working.exists():
             # what a commit that failed has leaked is room, and nothing else
             assert not qemu.damage(str(working)), f"the working image: {qemu.damage(str(working))}"
-            found[_IMAGE] = str(guest_bytes(working, _LOOKED_AT))
+            found[IMAGE] = str(guest_bytes(working, LOOKED_AT))
         return found
-
-
-_IMAGE = "the working image"
-
-
-def _states(lab: Lab) -> list[Path]:
-    """Return the files of states in all caches and pools of a lab."""
-    found = [*lab.root.glob("*/vm1/**/*.qcow2"), *lab.root.glob("*/vm1/*.state")]
-    return sorted(path for path in found if META not in path.parts)
 
 
 def _look(path: Path) -> str:
@@ -149,9 +137,5 @@ def _look(path: Path) -> str:
     key = tuple(f"{file.name} {digest_of(file)}" for file in files)
     if key not in _seen:
         image = path.suffix == ".qcow2"
-        _seen[key] = str(guest_bytes(path, _LOOKED_AT)) if image else key[0]
+        _seen[key] = str(guest_bytes(path, LOOKED_AT)) if image else key[0]
     return _seen[key]
-
-
-def _intents(lab: Lab) -> list[str]:
-    return [name for name in leftovers(lab.root) if "intents/" in name and name.endswith(".json")]

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support import checking
+from tests.support.memory import in_memory
 from tests.support.places import local_store
-from tests.torture.harm.scene import CONTENT, WANTED, Harm, Scene, believe, memory, needs
+from tests.torture.harm.scene import CONTENT, WANTED, Harm, Scene, believe, needs
 from tests.torture.row import Row, Wish
 
 #: Whether the stamps of what came to harm tell of it.
@@ -26,7 +27,7 @@ def in_pools(wish: Wish, stamps: str, number: int) -> Row:
         "mirror is used instead; verify --all tells each; --repair makes all bytes equal; the "
         "mirror stays as it is",
     )
-    with memory() as directory:
+    with in_memory("harm") as directory:
         scene, dice = Scene(directory / "scene"), wish.dice("damage", stamps)
         while row.tried < number:
             names = dice.sample(sorted(scene.truth), min(AT_ONCE, number - row.tried))
@@ -77,7 +78,7 @@ def in_caches(wish: Wish, number: int) -> Row:
         "verify --all tells each; a publish and a repair spread nothing; a fetch brings what is "
         "good where the stamp tells; what nobody has is put into quarantine, not repaired",
     )
-    with memory() as directory:
+    with in_memory("harm") as directory:
         scene, dice = Scene(directory / "scene"), wish.dice("damage", "caches")
         while row.tried < number:
             name = dice.choice(sorted(scene.truth))

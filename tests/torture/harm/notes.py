@@ -7,8 +7,9 @@ from pathlib import Path
 
 from avocado_pool_plugin.core import durable, layout, pins, records, seen, used, users
 from tests.support import checking
+from tests.support.memory import in_memory
 from tests.torture.harm.content import AT_ONCE, tries
-from tests.torture.harm.scene import WANTED, Harm, Scene, memory
+from tests.torture.harm.scene import WANTED, Harm, Scene
 from tests.torture.row import Row, Wish
 
 #: Bits and cuts that may happen to a small file.
@@ -17,7 +18,7 @@ _HURT = (checking.flip, checking.flip, checking.cut)
 
 def in_notes(wish: Wish, number: int) -> Iterator[Row]:
     """Harm records, then what only spares work."""
-    with memory() as directory:
+    with in_memory("harm") as directory:
         scene = Scene(directory / "scene")
         yield _records(wish, scene, number)
         scene.fresh()

@@ -1,12 +1,10 @@
 """A pool with a mirror and a cache, whose files come to harm while users go on."""
 
 import itertools
-import os
 import random
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,14 +168,6 @@ def needs(wanted: State, name: str) -> bool:
     if wanted.image:
         return name.startswith("vm1/image1/")
     return not name.endswith(("later.qcow2", "last.qcow2"))
-
-
-@contextmanager
-def memory() -> Iterator[Path]:
-    """Give a directory where fsync costs nothing."""
-    where = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(prefix="torture-harm-", dir=where) as name:
-        yield Path(name)
 
 
 def believe(root: Path, names: Iterable[str]) -> None:

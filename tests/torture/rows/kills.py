@@ -2,12 +2,11 @@
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
-from tests.torture.faults import KILL, faults, memory, sorts
+from tests.support.memory import in_memory
+from tests.torture.faults import KILL, faults, sorts
 from tests.torture.row import Row, Wish
 from tests.torture.scenes import SCENES
 from tests.torture.sweep import Sweep
@@ -44,9 +43,8 @@ def swept(wish: Wish, what: str, right: str, *hows: str) -> Iterator[Row]:
 
 def _sweep(wish: Wish, name: str, row: Row, hows: tuple[str, ...]) -> Row:
     scene = next(scene for scene in SCENES if scene.name == name)
-    # where fsync costs nothing
-    with tempfile.TemporaryDirectory(dir=memory()) as directory:
-        sweep = Sweep(scene, faults(), Path(directory))
+    with in_memory("kills") as directory:
+        sweep = Sweep(scene, faults(), directory)
         for at, how in wish.sample(sweep.points(hows, wish.seed), _SHORT, name):
             wish.progress(f"{name}: {how} at call {at} of {len(sweep.calls)}")
             with row.trying(f"{name}, {how} at call {at} ({sweep.calls[at - 1]})"):

@@ -2,14 +2,14 @@
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.faults.vm_cases import Case, Copied, Merged, New, Replaced, Sweep, settled
+from tests.support.memory import in_memory
 from tests.support.vmstates import show
-from tests.torture.faults import KILL, SHORT, Outcome, faults, memory, sorts
+from tests.torture.faults import KILL, SHORT, Outcome, faults, sorts
 from tests.torture.row import Row, Wish
 
 _RIGHT = (
@@ -40,8 +40,7 @@ def rows(wish: Wish) -> Iterator[Row]:
 
 
 def _sweep(wish: Wish, name: str, row: Row) -> Row:
-    with tempfile.TemporaryDirectory(dir=memory()) as directory:
-        root = Path(directory)
+    with in_memory("live") as root:
         sweep = Sweep(_KINDS[name], root)
         calls = _hurt(sweep, root).calls
         for at, how in wish.sample(_points(len(calls)), _SHORT, name):

@@ -1,6 +1,5 @@
 """Workers that get, set, remove and are killed, all at once, against a model of what may come."""
 
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.support.memory import in_memory
 from tests.torture.model.crowd import Crowd
 from tests.torture.model.machine import Machine
 from tests.torture.row import Row, Wish
@@ -28,10 +28,10 @@ _SEEDS, _LIVES, _STEPS = 12, 6, 60
 def rows(wish: Wish) -> Iterator[Row]:
     """Let the machine live some lives, each with dice of its own."""
     row, crowd = Row(_WORK, _RIGHT), Crowd()
-    with _scratch() as directory:
+    with in_memory("machine") as directory:
         for number in range(wish.few(_SEEDS, 1)):
             wish.progress(f"machine: {number} of {_SEEDS}, {row.tried} steps")
-            _live(wish, row, crowd, Path(directory), number)
+            _live(wish, row, crowd, directory, number)
     yield row
 
 
@@ -57,11 +57,3 @@ def _live(wish: Wish, row: Row, crowd: Crowd, root: Path, number: int) -> None:
     except Exception as error:
         told = wrong[0] if wrong else "".join(traceback.format_exception(error))
         row.wrong.append(f"seed {wish.seed}, dice {number}: {told}")
-
-
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory in memory, as a disk's speed is no part of it."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return tempfile.TemporaryDirectory(
-        prefix="torture-machine-", dir=memory, ignore_cleanup_errors=True
-    )
