@@ -74,6 +74,12 @@ class Pool(CLICmd):
         except BrokenPipeError:
             end_output()  # as of '| head', which has enough
             return FAILED
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            end_output()
+            LOG_UI.error("output can't be written: %s; give it another place", error.strerror)
+            return FAILED
         except KeyboardInterrupt:
             LOG_UI.error("interrupted; what is in place is whole, run the command again")
             return int(exit_codes.AVOCADO_JOB_INTERRUPTED)

@@ -194,24 +194,37 @@ def test_on_a_terminal_and_in_a_pipe(tmp_path):
     assert line.startswith("vm9 is nowhere")
 
 
+def listed_to(worker: Worker, out: int, *words: str) -> tuple[int, list[str]]:
+    """Run a sub-command with its output going to a descriptor; return its status and errors."""
+    command = [str(worker.programs / "avocado"), "pool", *words]
+    done = subprocess.run(
+        command,
+        env=worker.env.variables(),
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, own_lines(done.stderr)
+
+
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
     worker = Worker(tmp_path / "worker", odd_pool(tmp_path / "pool"))
     gone, out = os.pipe()
     os.close(gone)
     try:
         for words in (["list"], ["tree", "--json"]):
-            done = subprocess.run(
-                [str(worker.programs / "avocado"), "pool", *words],
-                env=worker.env.variables(),
-                stdout=out,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert (done.returncode, own_lines(done.stderr)) == (1, [])
+            assert listed_to(worker, out, *words) == (1, [])
     finally:
         os.close(out)
+
+
+def test_output_for_which_there_is_no_room(tmp_path):
+    worker = Worker(tmp_path / "worker", odd_pool(tmp_path / "pool"))
+    with open("/dev/full", "wb") as full:
+        status, [line] = listed_to(worker, full.fileno(), "list", "--json")
+    assert status == 1 and line.startswith("output can't be written: No space left on device")
 
 
 def test_names_that_are_no_text_are_shown_with_escapes(tmp_path):
