@@ -11,7 +11,7 @@ IN_VENV := VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH"
 PACKAGE := avocado_pool_plugin
 # seconds one test may take, how many tests run at a time, and further options for pytest
 TEST_TIMEOUT ?= 300
-TEST_WORKERS ?= auto
+TEST_WORKERS ?= $(shell n=$$(nproc); echo $$((n + n / 2)))
 PYTEST_ARGS ?=
 # of the torture: the same seed does the same
 SEED ?= 1

@@ -102,8 +102,10 @@ class Machine:
         return str(self.monitor.human_monitor_cmd(command))
 
     def write(self, pattern: int, disk: int = 0, at: str = "0") -> None:
+        """Write as a guest that makes sure of it, so that it outlives a killed QEMU."""
         said = self._io(disk, f"write -P {pattern} {at} 64k")
         assert "wrote 65536/65536" in said, said
+        self._io(disk, "flush")
 
     def holds(self, pattern: int, disk: int = 0, at: str = "0") -> bool:
         said = self._io(disk, f"read -P {pattern} {at} 64k")

@@ -680,10 +680,10 @@ def test_killed_owner(sshd, room, monkeypatch):
 
 
 def test_idle_connection_stays_for_a_while(sshd, monkeypatch):
-    monkeypatch.setattr(login, "PERSIST", 1)
+    monkeypatch.setattr(login, "PERSIST", 3)
     with connected(sshd.host()) as connection:
         channel = connection.channel()
-        time.sleep(1.5)
+        time.sleep(3.5)
         assert ask(channel, "echo here") == "here"
         channel.close()
         until(lambda: not connection.alive)

@@ -19,7 +19,7 @@ _RIGHT = (
     "next try heals"
 )
 #: Cuts of each scene: while it is at work, when it has just ended, and later.
-_DURING, _AT_END, _LATER = 3, 1, 1
+_DURING, _AT_END, _LATER = 8, 3, 1
 #: In a short run: scenes of each file system, and cuts of each.
 _SHORT, _SHORT_DURING = 2, 1
 
