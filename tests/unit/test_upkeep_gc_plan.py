@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from avocado_pool_plugin.core.evidence import Peek
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.core.records import FileInfo, Stamp
+from avocado_pool_plugin.upkeep.gc.candidates import GRACE
 from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.gc.plan import LEFTOVER, STATE, TRASH, Plan, plan
-from avocado_pool_plugin.upkeep.gc.stock import GRACE
 from avocado_pool_plugin.upkeep.site import Entry, Item
 from avocado_pool_plugin.upkeep.stock import last_uses
 from avocado_pool_plugin.upkeep.trashcan import contents

@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from avocado_pool_plugin.upkeep.gc.candidates import Candidates, span
 from avocado_pool_plugin.upkeep.gc.facts import Facts
 from avocado_pool_plugin.upkeep.gc.ledger import Ledger
-from avocado_pool_plugin.upkeep.gc.stock import Stock, span
 from avocado_pool_plugin.upkeep.site import Item
 from avocado_pool_plugin.upkeep.trashcan import RECORD
 
@@ -96,30 +96,30 @@ def plan(facts: Facts, limit: int) -> Plan:
 
     If the limit can't be reached, all goes that can.
     """
-    ledger, stock = Ledger(facts), Stock(facts)
-    awaited = {thrown.path: stock.awaited(thrown) for thrown in facts.trash}
+    ledger, candidates = Ledger(facts), Candidates(facts)
+    awaited = {thrown.path: candidates.awaited(thrown) for thrown in facts.trash}
     before = ledger.total
     steps: list[Eviction] = []
     if before > limit:
-        for step in _all(facts, stock, ledger, awaited):
+        for step in _all(facts, candidates, ledger, awaited):
             steps.append(step)
             if ledger.total <= limit:
                 break
         while steps and not steps[-1].size:
             steps.pop()
-    kept = list(_kept(facts, stock, awaited))
+    kept = list(_kept(facts, candidates, awaited))
     if ledger.total > limit:
-        kept += _circles(stock)
+        kept += _circles(candidates)
     return Plan(limit, before, tuple(steps), tuple(kept))
 
 
 def _all(
-    facts: Facts, stock: Stock, ledger: Ledger, awaited: Mapping[str, str]
+    facts: Facts, candidates: Candidates, ledger: Ledger, awaited: Mapping[str, str]
 ) -> Iterator[Eviction]:
     """Yield all that can go, each when the one before it is gone."""
     yield from _leftovers(facts, ledger)
     yield from _trash(facts, ledger, awaited)
-    yield from _states(stock, ledger)
+    yield from _states(candidates, ledger)
 
 
 def _leftovers(facts: Facts, ledger: Ledger) -> Iterator[Eviction]:
@@ -142,56 +142,62 @@ def _trash(facts: Facts, ledger: Ledger, awaited: Mapping[str, str]) -> Iterator
             yield Eviction(TRASH, thrown.title, paths, sizes, idle, why=why)
 
 
-def _states(stock: Stock, ledger: Ledger) -> Iterator[Eviction]:
+def _states(candidates: Candidates, ledger: Ledger) -> Iterator[Eviction]:
     """Yield states, what scores highest first; what they stood on may be next."""
     heap: list[tuple[float, str]] = []
 
     def offer(path: str) -> None:
-        if stock.may_go(path):
-            heapq.heappush(heap, (-_score(stock, ledger, stock.unit(path)), path))
+        if candidates.may_go(path):
+            heapq.heappush(heap, (-_score(candidates, ledger, candidates.unit(path)), path))
 
-    for path in stock.items:
+    for path in candidates.items:
         offer(path)
     while heap:
         negative, path = heapq.heappop(heap)
-        if not stock.may_go(path):
+        if not candidates.may_go(path):
             continue  # it is gone, with another one
-        unit = stock.unit(path)
-        if -negative != _score(stock, ledger, unit):
+        unit = candidates.unit(path)
+        if -negative != _score(candidates, ledger, unit):
             offer(path)  # more gets free with it now, or goes with it
             continue
-        step = _eviction(stock, ledger, unit)
+        step = _eviction(candidates, ledger, unit)
         for item in unit:
-            for freed in stock.take(item.path):
+            for freed in candidates.take(item.path):
                 offer(freed)
         yield step
 
 
-def _score(stock: Stock, ledger: Ledger, unit: tuple[Item, ...]) -> float:
+def _score(candidates: Candidates, ledger: Ledger, unit: tuple[Item, ...]) -> float:
     size = sum(ledger.worth(item.path) for item in unit)
-    return size * stock.idle(unit) / stock.rebuild(unit)
+    return size * candidates.idle(unit) / candidates.rebuild(unit)
 
 
-def _eviction(stock: Stock, ledger: Ledger, unit: tuple[Item, ...]) -> Eviction:
-    idle, rebuild, score = stock.idle(unit), stock.rebuild(unit), _score(stock, ledger, unit)
+def _eviction(candidates: Candidates, ledger: Ledger, unit: tuple[Item, ...]) -> Eviction:
+    idle, rebuild, score = (
+        candidates.idle(unit),
+        candidates.rebuild(unit),
+        _score(candidates, ledger, unit),
+    )
     sizes = tuple(ledger.remove(item.path) for item in unit)
-    told = f"made in {span(rebuild)}" if stock.known(unit) else f"made in {span(rebuild)} or so"
+    told = (
+        f"made in {span(rebuild)}" if candidates.known(unit) else f"made in {span(rebuild)} or so"
+    )
     paths = tuple(item.path for item in unit)
     why = f"not used for {span(idle)}, {told}"
     return Eviction(STATE, unit[0].title, paths, sizes, idle, rebuild, score, why)
 
 
-def _circles(stock: Stock) -> Iterator[Kept]:
+def _circles(candidates: Candidates) -> Iterator[Kept]:
     """Yield what is left when all went that could: states that stand on each other."""
-    for path, item in sorted(stock.items.items()):
-        if path not in stock.reasons:
+    for path, item in sorted(candidates.items.items()):
+        if path not in candidates.reasons:
             yield Kept(item.title, path, item.entry.allocated, "stands on itself, in a circle")
 
 
-def _kept(facts: Facts, stock: Stock, awaited: Mapping[str, str]) -> Iterator[Kept]:
+def _kept(facts: Facts, candidates: Candidates, awaited: Mapping[str, str]) -> Iterator[Kept]:
     """Yield all that counts and can't go; ``awaited``: who needs what is in the trash."""
-    for path, reason in sorted(stock.reasons.items()):
-        item = stock.items[path]
+    for path, reason in sorted(candidates.reasons.items()):
+        item = candidates.items[path]
         # links count nothing
         if not item.entry.link:
             yield Kept(item.title, path, item.entry.allocated, reason)

@@ -20,7 +20,7 @@ _REBUILD = 60.0
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
-class Stock:
+class Candidates:
     """
     States that go one by one.
 
