@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from avocado_pool_plugin.core import durable, layout, records, seen
+from avocado_pool_plugin.core.attempts import Attempts
 from avocado_pool_plugin.core.digest import ALGORITHM, Progress, digest_fd
 from avocado_pool_plugin.core.errors import (
     FileChanging,
@@ -21,7 +22,7 @@ from avocado_pool_plugin.core.seen import Seen
 
 LOG = logging.getLogger("avocado." + __name__)
 
-#: Attempts at a file that is replaced while it is looked at.
+#: Attempts at a working image that changes while it is looked at.
 _ATTEMPTS = 5
 #: How much older than this host's clock a change must be on a file system that can't be written
 #: to, where that file system's own clock can't be asked: nanoseconds.
@@ -98,12 +99,11 @@ def identify(
     :raises FileChanging: it changes all the time
     """
     path = resolve(path)
-    for _ in range(_ATTEMPTS):
-        known = peek(path, seen_dir)
-        if known is None:
-            return None
+    attempts = Attempts(path)
+    while (known := peek(path, seen_dir)) is not None:
         if known.fresh and policy.verify != "always":
             return known.info
+        attempts.count(known.stamp)
         found = read_digest(path, progress)
         if found is None:
             continue
@@ -114,7 +114,7 @@ def identify(
         # where times are coarse, a file that replaces another one may have its stamp
         if _stamp(path) == stamp and known.info.digest != digest:
             raise corrupt(path, known.info.digest, digest)
-    raise FileChanging(f"{path} is being written to; wait until that is done")
+    return None
 
 
 def believe(path: str, policy: Policy, seen_dir: str | None = None) -> FileInfo | None:

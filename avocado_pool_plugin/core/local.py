@@ -18,6 +18,7 @@ from avocado_pool_plugin.core import (
     used,
     vmstate,
 )
+from avocado_pool_plugin.core.attempts import Attempts
 from avocado_pool_plugin.core.copy import Copied, allocated, can_clone, copy_file, require_space
 from avocado_pool_plugin.core.dependents import Guard, check_replace, had_beside
 from avocado_pool_plugin.core.digest import Progress
@@ -39,9 +40,6 @@ from avocado_pool_plugin.core.records import FileInfo
 from avocado_pool_plugin.core.store import Moved
 
 LOG = logging.getLogger("avocado." + __name__)
-
-#: Attempts at a file that is replaced while it is copied.
-_ATTEMPTS = 5
 
 #: Writes a relative backing name into an image: path of the image, name of the backing file.
 Rename = Callable[[str, str], None]
@@ -216,8 +214,10 @@ class LocalStore:
         self, source: str, part: str, progress: Progress | None
     ) -> tuple[Copied, FileInfo]:
         """Copy a file, which may be replaced meanwhile by writers; return what it is."""
-        for _ in range(_ATTEMPTS):
+        attempts = Attempts(source)
+        while True:
             known = self._peek(source)
+            attempts.count(known.stamp)
             trusted = None
             if known.fresh and known.info.digest and self.policy.verify != "always":
                 trusted = (known.stamp, known.info.digest)
@@ -230,7 +230,6 @@ class LocalStore:
                 durable.unlink(part)
                 if os.path.lexists(source):
                     raise
-        raise FileChanging(f"{source} is being written to; wait until that is done")
 
     def _require_space(self, source: str, target: str) -> None:
         directory = layout.meta_dir(target)
