@@ -18,7 +18,7 @@ from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.core.names import State
 from avocado_pool_plugin.ssh import session
 from avocado_pool_plugin.states import exchange
-from avocado_pool_plugin.upkeep.gc import act, size, stock
+from avocado_pool_plugin.upkeep.gc import act, candidates, size
 from avocado_pool_plugin.upkeep.here import LocalSite
 from avocado_pool_plugin.upkeep.site import Site
 from tests.support.ages import all_aged
@@ -55,7 +55,7 @@ def collecting(where: Callable[[], Site], over: Path) -> Callable[[], None]:
     """Remove all that can go, again and again, new or not, until a file is there."""
 
     def work() -> None:
-        stock.GRACE = -1e12
+        candidates.GRACE = -1e12
         site, gone, began = where(), 0, time.monotonic()
         while not over.exists():
             assert time.monotonic() - began < PATIENCE

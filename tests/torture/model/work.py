@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from avocado_pool_plugin.core import pins
 from avocado_pool_plugin.core.location import Location
 from avocado_pool_plugin.states.recover import recover_states
-from avocado_pool_plugin.upkeep.gc import act, stock
+from avocado_pool_plugin.upkeep.gc import act, candidates
 from avocado_pool_plugin.upkeep.gc.size import measure
 from avocado_pool_plugin.upkeep.here import LocalSite
 from tests.support import states
@@ -87,7 +87,7 @@ def work(op: Op, world: World) -> Callable[[], None]:
 
 def _collect(op: Op, world: World) -> None:
     """Make room, although nothing is old."""
-    stock.GRACE = -1e12
+    candidates.GRACE = -1e12
     root = str(world.root / op.place)
     site = LocalSite(Location(root), local_store())
     with act.alone(site, 20):
